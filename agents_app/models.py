@@ -1,0 +1,73 @@
+"""How an agent comes in and proves who it is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from devops_manager.lib.ids import uuid7
+from hosts_app.models import Host, HostGroup
+
+
+class EnrollmentToken(models.Model):
+    """One token with which hosts may enrol. The secret is shown once; its SHA-256 is stored."""
+
+    token_id = models.UUIDField(_("token id"), default=uuid7, unique=True, editable=False)
+    name = models.CharField(_("name"), max_length=128)
+    prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
+    secret_hash = models.BinaryField(_("secret hash"), max_length=32, editable=False)
+    auto_approve = models.BooleanField(
+        _("approve at once"),
+        default=False,
+        help_text=_("Hosts that enrol with this token need no approval."),
+    )
+    groups = models.ManyToManyField(
+        HostGroup, blank=True, verbose_name=_("groups"), help_text=_("New hosts join these groups.")
+    )
+    max_uses = models.PositiveIntegerField(
+        _("uses at most"), null=True, blank=True, help_text=_("Empty: no limit.")
+    )
+    used_count = models.PositiveIntegerField(_("used"), default=0, editable=False)
+    created_by = models.ForeignKey(
+        "access.User",
+        null=True,
+        on_delete=models.SET_NULL,
+        editable=False,
+        related_name="+",
+        verbose_name=_("created by"),
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
+
+    class Meta:
+        db_table = "enrollment_tokens"
+        verbose_name = _("enrolment token")
+        verbose_name_plural = _("enrolment tokens")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class AgentCredential(models.Model):
+    """The credential of one host's agent. ``generation`` must equal the host's to be good."""
+
+    host = models.OneToOneField(
+        Host, on_delete=models.CASCADE, primary_key=True, related_name="credential"
+    )
+    prefix = models.CharField(_("prefix"), max_length=16, unique=True)
+    secret_hash = models.BinaryField(_("secret hash"), max_length=32)
+    generation = models.PositiveIntegerField(_("generation"))
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    class Meta:
+        db_table = "agent_credentials"
+        verbose_name = _("agent credential")
+        verbose_name_plural = _("agent credentials")
+        indexes: ClassVar = []
+
+    def __str__(self) -> str:
+        return f"{self.host_id} ({self.prefix}…)"

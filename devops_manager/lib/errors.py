@@ -1,0 +1,70 @@
+"""Errors of the domain: a stable code, a sentence for people, the fields at fault.
+
+They know nothing of HTTP; ``devops_manager.lib.problem`` maps each class to a status in one place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from django.utils.functional import _StrPromise
+
+
+class DomainError(Exception):
+    """What went wrong, in words for the caller. Subclasses say what kind it is."""
+
+    code = "error"
+
+    def __init__(
+        self,
+        detail: str | _StrPromise,
+        *,
+        code: str | None = None,
+        fields: Mapping[str, Sequence[str | _StrPromise]] | None = None,
+        retry_after_seconds: int | None = None,
+    ) -> None:
+        """Keep the sentence, a code of its own if any, and field → sentences."""
+        super().__init__(str(detail))
+        self.detail = detail
+        self.code = code or self.code
+        self.fields = dict(fields or {})
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidInput(DomainError):
+    """The request cannot be meant as it is (400)."""
+
+    code = "invalid_request"
+
+
+class NotFound(DomainError):
+    """There is no such thing, or the caller may not know that there is (404)."""
+
+    code = "not_found"
+
+
+class Forbidden(DomainError):
+    """The caller is known and may not do this (403)."""
+
+    code = "forbidden"
+
+
+class Conflict(DomainError):
+    """The thing is in a state that does not allow this (409)."""
+
+    code = "conflict"
+
+
+class LimitReached(DomainError):
+    """A limit holds now; the same request may succeed later (429, ``Retry-After``)."""
+
+    code = "limit_reached"
+
+
+class Unavailable(DomainError):
+    """Something that this needs is away for now (503, ``Retry-After``)."""
+
+    code = "unavailable"

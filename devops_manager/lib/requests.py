@@ -1,0 +1,51 @@
+"""What every request gets: an id that its log lines, audit events and answers carry."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_current: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+def current_request_id() -> str:
+    """Return the id of the request being served, or ``-`` outside one."""
+    return _current.get()
+
+
+class RequestIdMiddleware:
+    """Takes ``X-Request-Id`` when it is harmless, else makes one; answers with it."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serve one request under its id."""
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
+        token = _current.set(request_id)
+        try:
+            response = self.get_response(request)
+        finally:
+            _current.reset(token)
+        response["X-Request-Id"] = request_id
+        return response
+
+
+class RequestIdFilter(logging.Filter):
+    """Puts the request id into every log record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add ``request_id``; drop nothing."""
+        record.request_id = _current.get()
+        return True

@@ -1,0 +1,276 @@
+"""Every setting, read from the environment. The table for operators is docs/settings.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from devops_manager import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- what kind of process this is -------------------------------------------------------------
+DEBUG = env.flag("DM_DEBUG", default=False)
+_DEVELOPMENT_KEY = "development-only-key-that-production-refuses-0123456789abcdef"
+SECRET_KEY = env.text("DM_SECRET_KEY", _DEVELOPMENT_KEY if DEBUG else None)
+ALLOWED_HOSTS = env.words("DM_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.words("DM_CSRF_TRUSTED_ORIGINS")
+# Behind TLS: cookies only over HTTPS, plain requests redirected, HSTS.
+DM_TLS = env.flag("DM_TLS", default=False)
+# The address that agents and their install script use.
+DM_GATEWAY_URL = env.text("DM_GATEWAY_URL", "http://127.0.0.1:50051")
+
+INSTALLED_APPS = [
+    "devops_manager",
+    "devops_manager.access",
+    "hosts_app",
+    "tasks_app",
+    "agents_app",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_prometheus",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "axes",
+]
+
+MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "devops_manager.lib.requests.RequestIdMiddleware",
+    "devops_manager.lib.requests.UnavailableMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "axes.middleware.AxesMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+ROOT_URLCONF = "devops_manager.urls"
+WSGI_APPLICATION = "devops_manager.wsgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- PostgreSQL -------------------------------------------------------------------------------
+# All processes' max_size together must stay under 100: web 20, gateway 12, a worker child 4.
+_POOL = {
+    "min_size": env.integer("DM_DB_POOL_MIN", 1, low=0, high=20),
+    "max_size": env.integer("DM_DB_POOL_MAX", 20, low=1, high=100),
+    "timeout": env.seconds("DM_DB_POOL_TIMEOUT_SECONDS", 5, low=0.1),
+    "max_lifetime": env.seconds("DM_DB_POOL_MAX_LIFETIME_SECONDS", 3600, low=1),
+    "max_idle": env.seconds("DM_DB_POOL_MAX_IDLE_SECONDS", 1800, low=1),
+}
+_DATABASE: dict[str, Any] = env.postgres(
+    "DATABASE_URL", "postgresql://devops_manager@127.0.0.1:5432/devops_manager"
+)
+_DATABASE["CONN_MAX_AGE"] = 0  # required with the pool
+_DATABASE["OPTIONS"] |= {
+    "pool": _POOL,
+    "connect_timeout": 5,
+    "application_name": env.text("DM_PROCESS_NAME", "devops-manager"),
+}
+DATABASES = {"default": _DATABASE}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: caches, wakes, live output, Celery's broker ---------------------------------------
+REDIS_URL = env.redis("REDIS_URL", "redis://127.0.0.1:6379/0")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_FUNCTION": "devops_manager.lib.cache.plain_key",
+        "OPTIONS": {
+            "SERIALIZER": "devops_manager.lib.cache.BytesSerializer",
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 1,
+            "IGNORE_EXCEPTIONS": True,
+        },
+    }
+}
+DJANGO_REDIS_LOG_IGNORED_EXCEPTIONS = True
+DM_WAKE_CHANNEL = env.text("DM_WAKE_CHANNEL", "dm:wake")
+
+# --- Celery (figures and reasons: docs/architecture.md) ---------------------------------------
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = False
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SOFT_TIME_LIMIT = env.integer("DM_JOB_SOFT_LIMIT_SECONDS", 240, low=5, high=3600)
+CELERY_TASK_TIME_LIMIT = CELERY_TASK_SOFT_TIME_LIMIT + 30
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 300,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "health_check_interval": 25,
+    "global_keyprefix": env.text("DM_CELERY_KEY_PREFIX", "celery:"),
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 1000
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 300_000
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+
+# --- limits ------------------------------------------------------------------------------------
+DM_MAX_CONCURRENT_TASKS = env.integer("DM_MAX_CONCURRENT_TASKS", 100, low=1, high=10_000)
+DM_QUEUE_CAPACITY = env.integer("DM_QUEUE_CAPACITY", 1000, low=0, high=100_000)
+DM_HOST_CONCURRENCY = env.integer("DM_HOST_CONCURRENCY", 5, low=1, high=1000)
+DM_BATCH_SIZE = env.integer("DM_BATCH_SIZE", 500, low=100, high=500)
+DM_PAGE_SIZE_MAX = env.integer("DM_PAGE_SIZE_MAX", 200, low=20, high=1000)
+DM_MAX_COMMANDS_PER_TASK = env.integer("DM_MAX_COMMANDS_PER_TASK", 50, low=1, high=500)
+DM_OUTPUT_CAP_BYTES = env.integer("DM_OUTPUT_CAP_BYTES", 262_144, low=1024, high=1_048_576)
+DM_LIVE_OUTPUT_BYTES = env.integer("DM_LIVE_OUTPUT_BYTES", 1_048_576, low=1024, high=67_108_864)
+DM_OUTPUT_RETENTION_DAYS = env.integer("DM_OUTPUT_RETENTION_DAYS", 30, low=1, high=3650)
+
+# --- durations, in seconds ---------------------------------------------------------------------
+DM_POLL_HOLD_SECONDS = env.seconds("DM_POLL_HOLD_SECONDS", 25, low=0.1, high=300)
+DM_OFFLINE_AFTER_SECONDS = env.seconds("DM_OFFLINE_AFTER_SECONDS", 60, low=0.5)
+DM_DELIVERY_SECONDS = env.seconds("DM_DELIVERY_SECONDS", 3600, low=1)
+DM_DEFAULT_TIMEOUT_SECONDS = env.integer("DM_DEFAULT_TIMEOUT_SECONDS", 300, low=1, high=604_800)
+DM_KILL_GRACE_SECONDS = env.seconds("DM_KILL_GRACE_SECONDS", 10, low=0.1, high=600)
+DM_UPLOAD_GRACE_SECONDS = env.seconds("DM_UPLOAD_GRACE_SECONDS", 60, low=0.1, high=3600)
+DM_INSTANCE_SETTLE_SECONDS = env.seconds(
+    "DM_INSTANCE_SETTLE_SECONDS", DM_POLL_HOLD_SECONDS + 10, low=0.1
+)
+DM_PENDING_QUERY_SECONDS = env.seconds("DM_PENDING_QUERY_SECONDS", 5, low=0.1, high=60)
+DM_SWEEP_SECONDS = env.seconds("DM_SWEEP_SECONDS", 3, low=0.1, high=60)
+DM_SWEEP_STALL_SECONDS = env.seconds("DM_SWEEP_STALL_SECONDS", 30, low=0.5)
+DM_CREDENTIAL_CACHE_SECONDS = env.seconds("DM_CREDENTIAL_CACHE_SECONDS", 30, low=0, high=300)
+DM_LIVE_INTERVAL_SECONDS = env.seconds("DM_LIVE_INTERVAL_SECONDS", 1, low=0.05, high=60)
+
+if DM_OFFLINE_AFTER_SECONDS <= DM_POLL_HOLD_SECONDS:
+    raise ImproperlyConfigured(
+        "DM_OFFLINE_AFTER_SECONDS must be longer than DM_POLL_HOLD_SECONDS, "
+        "or every idle host would look offline"
+    )
+
+# --- the gateway -------------------------------------------------------------------------------
+DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 200, low=1, high=1000)
+DM_GATEWAY_DB_THREADS = env.integer("DM_GATEWAY_DB_THREADS", 4, low=1, high=32)
+
+# --- people ------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+AXES_FAILURE_LIMIT = env.integer("DM_LOGIN_FAILURE_LIMIT", 10, low=1, high=1000)
+AXES_COOLOFF_TIME = 0.25  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_HANDLER = "axes.handlers.database.AxesDatabaseHandler"
+SESSION_ENGINE = "django.contrib.sessions.backends.db"  # sign-in works without Redis
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = DM_TLS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_SSL_REDIRECT = DM_TLS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if DM_TLS else None
+SECURE_HSTS_SECONDS = 31_536_000 if DM_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = DM_TLS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
+# --- API ---------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "devops_manager.access.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["devops_manager.access.permissions.RolePermission"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["devops_manager.lib.parsers.StrictJSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_PAGINATION_CLASS": "devops_manager.lib.pagination.BoundedPagination",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "devops_manager.lib.problem.exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "DevOps Manager API",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = env.integer(
+    "DM_MAX_BODY_BYTES", 10_485_760, low=65_536, high=268_435_456
+)
+
+# --- languages, time, files --------------------------------------------------------------------
+LANGUAGE_CODE = env.text("DM_LANGUAGE", "en")
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = env.text("DM_TIME_ZONE", "UTC")
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.text("DM_STATIC_ROOT", str(BASE_DIR / "var" / "staticfiles")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = True  # the files of this source tree, without a collectstatic
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- logs --------------------------------------------------------------------------------------
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "devops_manager.lib.requests.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": env.text("DM_LOG_LEVEL", "INFO")},
+}

@@ -1,0 +1,5 @@
+"""Routes: API, pages, admin, health and metrics."""
+
+from __future__ import annotations
+
+urlpatterns: list[object] = []

@@ -1,0 +1,9 @@
+"""The WSGI application: pages, admin and API, served by gunicorn's gthread workers on port 8080."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "devops_manager.settings")
+
+application = get_wsgi_application()

@@ -1,0 +1,21 @@
+"""The states of a host, and which may follow which, as data."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class HostStatus(models.TextChoices):
+    """Whether a host may be given work."""
+
+    PENDING = "pending", _("Pending approval")
+    ACTIVE = "active", _("Active")
+    DISABLED = "disabled", _("Disabled")
+
+
+HOST_TRANSITIONS: dict[str, frozenset[str]] = {
+    HostStatus.PENDING: frozenset({HostStatus.ACTIVE, HostStatus.DISABLED}),
+    HostStatus.ACTIVE: frozenset({HostStatus.DISABLED}),
+    HostStatus.DISABLED: frozenset({HostStatus.ACTIVE}),
+}
