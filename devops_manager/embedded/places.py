@@ -22,6 +22,8 @@ from devops_manager.embedded.errors import EmbeddedError
 from devops_manager.embedded.language import gettext as _
 from devops_manager.embedded.process import Account
 
+VAR = Path(__file__).resolve().parent.parent.parent / "var"
+
 _RECORD = "embedded.place"
 _MARK = ".devops-manager-embedded"
 _PREFIX = "devops-manager-"

@@ -11,15 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
 from devops_manager.embedded.errors import EmbeddedError
+from devops_manager.embedded.places import VAR
 from devops_manager.embedded.servers import embedded_servers
 
-VAR = Path(__file__).resolve().parent.parent.parent / "var"
 _ADDRESSES = ("DATABASE_URL", "REDIS_URL")
 _stack = ExitStack()
 

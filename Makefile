@@ -1,0 +1,84 @@
+# Everything here needs only make, a POSIX shell and Python 3.11 or later.
+# `make` alone lists what there is.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev run test lint fmt types agent migrate messages clean \
+        pytest-parallel pytest-serial browser-check
+
+PY := .venv/bin/python
+# ONCE=1: run the demonstration and end. BROWSER=0: leave the browser tests out.
+ONCE ?= 0
+BROWSER ?= 1
+# How many pytest processes run side by side, and more options for pytest.
+JOBS ?= 2
+PYTEST_ARGS ?=
+
+# The checks need no real secret; every real start of the project makes or asks for one.
+CHECK_ENV = DM_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')"
+
+SERIAL := tests/concurrency tests/invariants tests/e2e
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+install: ## .venv with what `make run` needs
+	@deploy/environment.sh embedded
+
+install-dev: ## .venv with what `make test` needs
+	@deploy/environment.sh embedded,dev
+
+run: install ## everything on this machine, with three agents and a real task (ONCE=1: then end)
+	@$(PY) -m devops_manager.standalone $(if $(filter 1,$(ONCE)),--once)
+
+test: install-dev browser-check ## lint, types, contracts and the whole suite (BROWSER=0: no browser)
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory pytest-parallel
+	@$(MAKE) --no-print-directory pytest-serial
+	@if [ "$(BROWSER)" = 0 ]; then echo "BROWSER=0: the browser tests were left out."; fi
+
+pytest-parallel: install-dev
+	$(PY) -m pytest -n $(JOBS) $(addprefix --ignore=,$(SERIAL)) $(PYTEST_ARGS)
+
+pytest-serial: install-dev browser-check
+	$(PY) -m pytest $(SERIAL) $(if $(filter 0,$(BROWSER)),-m "not browser") $(PYTEST_ARGS)
+
+browser-check:
+	@if [ "$(BROWSER)" != 0 ] && ! command -v chromium >/dev/null 2>&1; then \
+	    echo "The browser tests need Chromium (Debian: apt install chromium)." >&2; \
+	    echo "Without one, make test BROWSER=0 leaves these tests out." >&2; \
+	    exit 1; \
+	fi
+
+lint: install-dev ## format, lint, types, import contracts, migrations, settings, translations
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	@$(MAKE) --no-print-directory types
+	.venv/bin/python -c 'from importlinter.cli import lint_imports_command as c; c()' --no-logo
+	@$(CHECK_ENV) $(PY) -m devops_manager.embedded $(PY) manage.py makemigrations --check --dry-run
+	@$(CHECK_ENV) DM_TLS=1 $(PY) manage.py check --deploy --fail-level WARNING
+	$(PY) -m devops_manager.messages check
+
+types: install-dev ## mypy, strict
+	@echo "$(PY) -m mypy"; $(CHECK_ENV) $(PY) -m mypy
+
+fmt: install-dev ## format the code and apply safe fixes
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+agent: install ## build the agent: one file, for Python 3.9 and later
+	$(PY) -m agents_app.agent.build
+
+migrate: install ## bring the database in DATABASE_URL (or that of `make run`) up to date
+	@$(CHECK_ENV) $(PY) -m devops_manager.embedded --keep run $(PY) manage.py migrate
+
+messages: install-dev ## collect the strings for translation and compile the catalogues
+	$(PY) -m devops_manager.messages update
+
+clean: ## remove .venv, caches, and what `make run` and `make test` left, also outside the clone
+	@if [ -x $(PY) ] && [ -d var ]; then $(PY) -m devops_manager.embedded --clean; \
+	elif [ -s var/embedded.place ]; then place=$$(cat var/embedded.place); \
+	    if [ -f "$$place/.devops-manager-embedded" ]; then rm -rf "$$place"; fi; fi
+	rm -rf .venv var build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache \
+	    .import_linter_cache .hypothesis htmlcov .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

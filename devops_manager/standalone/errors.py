@@ -1,0 +1,11 @@
+"""What ends ``make run`` early, in words for the person at the terminal."""
+
+from __future__ import annotations
+
+
+class StandaloneError(Exception):
+    """The run cannot go on, or did not come out as expected; the message says why."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: a person, or the system, said stop
+    """SIGINT, SIGTERM or SIGHUP arrived."""

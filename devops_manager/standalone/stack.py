@@ -1,0 +1,143 @@
+"""The project's own processes on this machine: how each is started, and when each is ready."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from devops_manager.embedded.language import gettext as _
+from devops_manager.embedded.places import VAR, kept_secret, write_private
+from devops_manager.standalone.children import Child, Children
+from devops_manager.standalone.client import Api
+from devops_manager.standalone.errors import StandaloneError
+from devops_manager.standalone.surroundings import PROJECT, Addresses, new_password
+from devops_manager.standalone.terminal import progress
+
+ADMIN = "admin"
+LOGS = VAR / "log"
+START_SECONDS = 60.0
+_GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers", "1"]
+_CELERY = ["-m", "celery", "-A", "devops_manager"]
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The administrator of a run. ``password`` is None when a person has changed it."""
+
+    username: str
+    password: str | None
+    token: str
+
+
+def migrate(environment: dict[str, str]) -> None:
+    """Bring the database up to date."""
+    progress(_("Bringing the database up to date"))
+    _manage(environment, "migrate", "--verbosity", "0")
+
+
+def ensure_admin(environment: dict[str, str]) -> Admin:
+    """Make the administrator on a first run, and an API token for this run.
+
+    The password is kept in ``var/``, so that a second run can show it again; it is passed in the
+    environment, as everyone may read the process list.
+    """
+    path = VAR / "admin.password"
+    if not path.exists():
+        write_private(path, new_password())
+    password = kept_secret(path)
+    output = _manage(environment | {"DM_ADMIN_PASSWORD": password}, "first_admin", ADMIN)
+    answer = json.loads(output)
+    return Admin(
+        username=ADMIN,
+        password=password if answer["password_is_current"] else None,
+        token=answer["token"],
+    )
+
+
+def build_agent(environment: dict[str, str]) -> Path:
+    """Build the agent's single file and return its path."""
+    progress(_("Building the agent"))
+    output = _python(environment, "-m", "agents_app.agent.build")
+    return PROJECT / output.strip().splitlines()[-1]
+
+
+def start_processes(
+    children: Children, *, environment: dict[str, str], addresses: Addresses, api: Api
+) -> None:
+    """Start web, gateway, worker and beat, and wait until the two servers answer."""
+    progress(
+        _("Starting web, gateway, worker and beat; their logs are in %(logs)s") % {"logs": LOGS}
+    )
+    multiprocess = VAR / "beat"
+    shutil.rmtree(multiprocess, ignore_errors=True)
+    multiprocess.mkdir()
+    bind = addresses.bind
+    commands: dict[str, tuple[int, list[str]]] = {
+        "web": (
+            10,
+            [
+                *_GUNICORN,
+                "-k",
+                "gthread",
+                "--threads",
+                "8",
+                "--bind",
+                f"{bind}:{addresses.web_port}",
+            ]
+            + ["devops_manager.wsgi:application"],
+        ),
+        "gateway": (
+            12,
+            [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"]
+            + ["--bind", f"{bind}:{addresses.gateway_port}", "devops_manager.asgi:application"],
+        ),
+        "worker": (4, [*_CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO"]),
+        "beat": (
+            2,
+            [*_CELERY, "beat", "--schedule", str(multiprocess / "schedule"), "--pidfile="],
+        ),
+    }
+    for name, (connections, arguments) in commands.items():
+        own = {"DM_PROCESS_NAME": f"devops-manager-{name}", "DM_DB_POOL_MAX": str(connections)}
+        children.start(_child(name, arguments, environment | own))
+    children.wait_for(_("the web process"), lambda: api.answers("/readyz"), seconds=START_SECONDS)
+    gateway = Api(base_url=addresses.gateway_url, token="")
+    children.wait_for(
+        _("the gateway"), lambda: gateway.reachable("/agent/v1/heartbeat"), seconds=START_SECONDS
+    )
+
+
+def _child(name: str, arguments: list[str], environment: dict[str, str]) -> Child:
+    return Child(
+        name=name,
+        arguments=[sys.executable, *arguments],
+        environment=environment,
+        log_path=LOGS / f"{name}.log",
+        directory=PROJECT,
+    )
+
+
+def _manage(environment: dict[str, str], *arguments: str) -> str:
+    return _python(environment, "manage.py", *arguments)
+
+
+def _python(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        cwd=PROJECT,
+        env=environment,
+    )
+    if done.returncode != 0:
+        raise StandaloneError(
+            _("%(command)s failed:\n%(output)s")
+            % {"command": " ".join(arguments), "output": (done.stdout + done.stderr).strip()}
+        )
+    return done.stdout

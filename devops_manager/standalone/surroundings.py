@@ -1,0 +1,150 @@
+"""What the processes of a run find around them: files in ``var/``, ports, environment, locks."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from devops_manager.embedded.language import gettext as _
+from devops_manager.embedded.places import VAR, kept_secret
+from devops_manager.embedded.ports import LOOPBACK, free_port, is_free
+from devops_manager.standalone.errors import StandaloneError
+from devops_manager.standalone.terminal import Waiting, progress
+
+PROJECT = VAR.parent
+WEB_PORT = 8080
+GATEWAY_PORT = 50051
+_LEFTOVER_SECONDS = 40.0
+_EVERYWHERE = "0.0.0.0"  # noqa: S104 - only compared with; the person chose it
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the web process and the gateway listen, and how this machine reaches them."""
+
+    bind: str
+    web_port: int
+    gateway_port: int
+
+    @property
+    def web_url(self) -> str:
+        """The web process's address, for this machine."""
+        return f"http://{self._host}:{self.web_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's address, for this machine."""
+        return f"http://{self._host}:{self.gateway_port}"
+
+    @property
+    def _host(self) -> str:
+        return LOOPBACK if self.bind == _EVERYWHERE else self.bind
+
+
+def choose_addresses() -> Addresses:
+    """Choose the ports: ``DM_WEB_PORT``/8080 and ``DM_GATEWAY_PORT``/50051, or others if taken."""
+    bind = os.environ.get("DM_BIND") or LOOPBACK
+    return Addresses(
+        bind=bind,
+        web_port=_choose_port("DM_WEB_PORT", WEB_PORT, bind),
+        gateway_port=_choose_port("DM_GATEWAY_PORT", GATEWAY_PORT, bind),
+    )
+
+
+def _choose_port(name: str, default: int, bind: str) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdigit() or not 0 < int(text) < 65536:
+        raise StandaloneError(
+            _("%(name)s must be a port number, not %(text)s") % {"name": name, "text": text}
+        )
+    wanted = int(text)
+    if is_free(wanted, bind):
+        return wanted
+    port = free_port()
+    progress(
+        _("Port %(wanted)d is taken; using %(port)d instead (%(name)s chooses another)")
+        % {"wanted": wanted, "port": port, "name": name}
+    )
+    return port
+
+
+def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str, str]:
+    """Return the environment of the project's processes; what is set already wins."""
+    name = socket.gethostname()
+    hosts = ["localhost", LOOPBACK, "[::1]", name]
+    if addresses.bind not in (LOOPBACK, _EVERYWHERE):
+        hosts.append(addresses.bind)
+    defaults = {
+        "DM_SECRET_KEY": kept_secret(VAR / "secret_key"),
+        "DM_ALLOWED_HOSTS": ",".join(hosts),
+        "DM_GATEWAY_URL": addresses.gateway_url,
+    }
+    return (
+        defaults
+        | {key: value for key, value in os.environ.items() if value or key not in defaults}
+        | servers
+        | {"DJANGO_SETTINGS_MODULE": "devops_manager.settings", "PYTHONUNBUFFERED": "1"}
+    )
+
+
+def agents_directory(database_url: str) -> Path:
+    """Return where the agents of a database keep their state: another database, other agents."""
+    parts = urlsplit(database_url)
+    place = f"{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
+    return VAR / "agents" / hashlib.sha256(place.encode()).hexdigest()[:12]
+
+
+def new_password() -> str:
+    """Return a password that a person can copy or type."""
+    return "-".join(secrets.token_hex(3) for _part in range(3))
+
+
+@contextmanager
+def only_run() -> Iterator[int]:
+    """Make sure that this is the only run of the clone.
+
+    Yields a file descriptor for every child to inherit: it is locked for as long as one of them
+    lives, so what a killed run left behind is waited for instead of met half-dead.
+    Raises StandaloneError when another run is there.
+    """
+    VAR.mkdir(exist_ok=True)
+    owner = os.open(VAR / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    children = os.open(VAR / "run-children.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _lock(owner):
+            raise StandaloneError(_("“make run” is running in this directory already"))
+        _wait_for_leftovers(children)
+        yield children
+    finally:
+        os.close(children)
+        os.close(owner)
+
+
+def _wait_for_leftovers(descriptor: int) -> None:
+    waiting = Waiting(_("processes of an earlier run to end"))
+    while not _lock(descriptor):
+        if waiting.seconds > _LEFTOVER_SECONDS:
+            raise StandaloneError(
+                _("Processes of an earlier run are still there; end them first (fuser -v %(path)s)")
+                % {"path": VAR / "run-children.lock"}
+            )
+        waiting.tick()
+        time.sleep(0.1)
+    waiting.done()
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
