@@ -1,7 +1,7 @@
 """Bearer secrets of agents, scripts and enrolment: made once, shown once, stored as a hash.
 
-A secret reads ``<kind>_<prefix>_<random>``: the prefix finds the record, the whole is hashed. With 256
-random bits a plain SHA-256 is enough; a slow hash would protect only what people can guess.
+A secret reads ``<kind>_<prefix>_<random>``: the prefix finds the record, the whole is hashed.
+With 256 random bits a plain SHA-256 is enough; a slow hash protects what people can guess.
 """
 
 from __future__ import annotations
