@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from devops_manager.access.models import AuditEvent, Role
+from devops_manager.access.models import ApiToken, AuditEvent, Role, User
+from devops_manager.lib.errors import Forbidden
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+    from rest_framework.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +31,55 @@ class Actor:
 
 
 SYSTEM = Actor(kind=AuditEvent.ActorKind.SYSTEM, name="system", role=Role.ADMIN)
+
+
+def role_of(user: User) -> Role:
+    """Return what a person may do; Django's superusers are administrators."""
+    return Role.ADMIN if user.is_superuser else Role(user.role)
+
+
+def narrower_role(one: Role, other: Role) -> Role:
+    """Return the role that allows only what both allow.
+
+    Administrators may do everything, viewers only look; operators and approvers have nothing more
+    than looking in common.
+    """
+    if other in {one, Role.ADMIN}:
+        return one
+    return other if one == Role.ADMIN else Role.VIEWER
+
+
+def actor_of(request: Request | HttpRequest) -> Actor:
+    """Return who makes this request, for services and the audit trail.
+
+    Works for DRF's requests (token or session) and for pages. Raises Forbidden when nobody is
+    signed in, which permissions have refused before.
+    """
+    user = request.user
+    if not isinstance(user, User):
+        raise Forbidden("sign in first", code="not_authenticated")
+    token = getattr(request, "auth", None)
+    source_ip = _source_ip(request)
+    if isinstance(token, ApiToken):
+        return Actor(
+            kind=AuditEvent.ActorKind.TOKEN,
+            name=f"token:{token.prefix} ({user.username})"[:200],
+            role=narrower_role(Role(token.role), role_of(user)),
+            user_id=user.pk,
+            source_ip=source_ip,
+        )
+    return Actor(
+        kind=AuditEvent.ActorKind.PERSON,
+        name=user.username,
+        role=role_of(user),
+        user_id=user.pk,
+        source_ip=source_ip,
+    )
+
+
+def _source_ip(request: Request | HttpRequest) -> str | None:
+    address = str(request.META.get("REMOTE_ADDR") or "")
+    try:
+        return str(ip_address(address))
+    except ValueError:  # a unix socket has none
+        return None

@@ -68,3 +68,9 @@ class Unavailable(DomainError):
     """Something that this needs is away for now (503, ``Retry-After``)."""
 
     code = "unavailable"
+
+
+class TooLarge(DomainError):
+    """The request is larger than a limit allows (413)."""
+
+    code = "too_large"

@@ -1,0 +1,1 @@
+"""The HTTP API of people, tokens and the audit trail."""

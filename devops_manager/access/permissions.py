@@ -1,0 +1,42 @@
+"""Who may do what: each view says it, by method or action; what is not said is refused.
+
+docs/permissions.md holds the matrix; a test walks every address against it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rest_framework.exceptions import MethodNotAllowed
+from rest_framework.permissions import BasePermission
+
+from devops_manager.access.actors import actor_of
+from devops_manager.access.models import Role, User
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})
+OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+APPROVERS = frozenset({Role.APPROVER, Role.ADMIN})
+ADMINS = frozenset({Role.ADMIN})
+
+
+class RolePermission(BasePermission):
+    """Lets a role through when the view's ``permissions`` names it for this action or method.
+
+    A view declares ``permissions: ClassVar[dict[str, frozenset[Role]]]``, keyed by action for view
+    sets (``list``, ``create``, ``approve``…) and by method for views (``get``, ``post``…).
+    """
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Tell whether the caller may; raises MethodNotAllowed for what the view does not have."""
+        if not isinstance(request.user, User) or not request.user.is_active:
+            return False
+        method = (request.method or "").lower()
+        if method != "options" and not hasattr(view, method):
+            raise MethodNotAllowed(request.method or "")
+        declared: dict[str, frozenset[Role]] = getattr(view, "permissions", {})
+        key = getattr(view, "action", None) or ("get" if method == "head" else method)
+        return actor_of(request).role in declared.get(key, frozenset())

@@ -1,0 +1,160 @@
+"""Reads about hosts that the API, the pages and the other apps share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from devops_manager.access.models import Role
+from devops_manager.lib import sql
+from devops_manager.lib.errors import Forbidden, InvalidInput
+from hosts_app.models import Host, HostGroup, HostGroupGrant
+from hosts_app.states import HostStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+
+    from devops_manager.access.actors import Actor
+    from hosts_app.targets import Selection, Target
+
+SQL = Path(__file__).parent / "sql"
+# An answer names at most this many unknown things of a kind.
+_NAMED_AT_MOST = 20
+
+
+def allowed_group_ids(actor: Actor) -> list[int] | None:
+    """Return the groups whose hosts the actor may run tasks on: None all, [] none.
+
+    Administrators reach every host, operators those of the groups granted, others none.
+    """
+    if actor.role == Role.ADMIN:
+        return None
+    if actor.role != Role.OPERATOR or actor.user_id is None:
+        return []
+    grants = HostGroupGrant.objects.filter(user_id=actor.user_id)
+    return sorted(grants.values_list("group_id", flat=True))
+
+
+def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> list[int]:
+    """Return the primary keys of the active, not quarantined hosts that a target names, sorted.
+
+    The union of hosts, groups and tags (or all) less the exclusions, and only hosts of
+    ``allowed_groups`` (None: any). Four statements at most, whatever the number of hosts.
+    Raises InvalidInput ``unknown_target`` naming hosts, groups and tags that do not exist, hosts that
+    are not active and, as if they did not exist, hosts named by id that are out of reach;
+    InvalidInput ``empty_target`` when nothing is left; Forbidden ``group_not_granted``.
+    """
+    if not target:
+        raise _empty(_("Name hosts, groups or tags, or set all."))
+    allowed = None if allowed_groups is None else list(allowed_groups)
+    wrong: dict[str, list[str]] = {}
+    groups = _known_groups((*target.groups, *target.exclude.groups))
+    for selection, path in ((target, "target"), (target.exclude, "target.exclude")):
+        _name_unknown(selection, path, groups, wrong)
+    _name_unreachable(target, allowed, wrong)
+    if wrong:
+        raise InvalidInput(
+            _("The target names what cannot be found."), code="unknown_target", fields=wrong
+        )
+    _refuse_ungranted(target, groups, allowed)
+    rows = sql.run(
+        SQL,
+        "resolve_target",
+        {
+            "all": target.all,
+            "hosts": list(target.hosts),
+            "groups": [groups[name] for name in target.groups],
+            "tags": list(target.tags),
+            "exclude_hosts": list(target.exclude.hosts),
+            "exclude_groups": [groups[name] for name in target.exclude.groups],
+            "exclude_tags": list(target.exclude.tags),
+            "allowed_groups": allowed,
+        },
+    )
+    if not rows:
+        raise _empty(_("No active host that you may reach is left in the target."))
+    return [row.id for row in rows]
+
+
+def _empty(sentence: str) -> InvalidInput:
+    return InvalidInput(
+        _("The target is empty."), code="empty_target", fields={"target": [sentence]}
+    )
+
+
+def _known_groups(names: Sequence[str]) -> dict[str, int]:
+    if not names:
+        return {}
+    return dict(HostGroup.objects.filter(name__in=names).values_list("name", "id"))
+
+
+def _name_unknown(
+    selection: Selection, path: str, groups: dict[str, int], wrong: dict[str, list[str]]
+) -> None:
+    unknown = [name for name in selection.groups if name not in groups]
+    _note(wrong, f"{path}.groups", [_("unknown group: %s") % name for name in unknown])
+    if selection.tags:
+        rows = sql.run(SQL, "unknown_tags", {"tags": list(selection.tags)})
+        _note(wrong, f"{path}.tags", [_("no host has the tag: %s") % row.tag for row in rows])
+
+
+def _name_unreachable(
+    target: Target, allowed: list[int] | None, wrong: dict[str, list[str]]
+) -> None:
+    named = (*target.hosts, *target.exclude.hosts)
+    if not named:
+        return
+    rows = sql.run(SQL, "named_hosts", {"hosts": list(named), "allowed_groups": allowed})
+    known = {row.host_id: row for row in rows if row.reachable}
+    faults = [(host, _fault(known.get(host))) for host in target.hosts]
+    _note(wrong, "target.hosts", [f"{fault}: {host}" for host, fault in faults if fault])
+    unknown = [host for host in target.exclude.hosts if host not in known]
+    _note(wrong, "target.exclude.hosts", [f"{_('unknown host')}: {host}" for host in unknown])
+
+
+def _fault(row: Any) -> str:
+    """Return why a named host cannot be given work, or an empty text."""
+    if row is None:
+        return _("unknown host")
+    if row.status == HostStatus.PENDING:
+        return _("host not approved yet")
+    if row.status == HostStatus.DISABLED:
+        return _("host disabled")
+    return _("host quarantined") if row.quarantined else ""
+
+
+def _note(wrong: dict[str, list[str]], path: str, sentences: list[str]) -> None:
+    if not sentences:
+        return
+    more = len(sentences) - _NAMED_AT_MOST
+    shown = sentences[:_NAMED_AT_MOST]
+    wrong[path] = [*shown, _("and %(count)d more") % {"count": more}] if more > 0 else shown
+
+
+def _refuse_ungranted(target: Target, groups: dict[str, int], allowed: list[int] | None) -> None:
+    if allowed is None:
+        return
+    ungranted = [name for name in target.groups if groups[name] not in set(allowed)]
+    if ungranted:
+        raise Forbidden(
+            _("The target names groups that are not granted to you."),
+            code="group_not_granted",
+            fields={"target.groups": [_("not granted: %s") % name for name in ungranted]},
+        )
+
+
+def heard_after() -> Any:
+    """Return the moment, in database time, since which an online host was heard."""
+    return Now() - timedelta(seconds=settings.DM_OFFLINE_AFTER_SECONDS)
+
+
+def online_hosts(hosts: QuerySet[Host]) -> QuerySet[Host]:
+    """Narrow to the hosts heard within DM_OFFLINE_AFTER_SECONDS."""
+    return hosts.filter(heartbeat__last_seen_at__gt=heard_after())

@@ -1,0 +1,35 @@
+-- Writes what hosts said of themselves, and the agents' versions where they changed.
+-- Locks: the hosts whose version changed, then host_heartbeats, each in host order.
+-- Index: primary keys. last_seen_at is this statement's time; a figure left out keeps the last one.
+WITH given AS MATERIALIZED (
+    SELECT b.*
+    FROM unnest(%(hosts)s::bigint[], %(cpu)s::float8[], %(memory)s::float8[], %(load1)s::float8[],
+                %(disk)s::float8[], %(running)s::integer[], %(skew)s::bigint[], %(boot)s::text[],
+                %(version)s::text[])
+             AS b (host_id, cpu, memory, load1, disk, running, skew, boot, version)
+    JOIN hosts h ON h.id = b.host_id
+), outdated AS MATERIALIZED (
+    SELECT h.id, g.version
+    FROM hosts h
+    JOIN given g ON g.host_id = h.id
+    WHERE g.version <> '' AND h.agent_version <> g.version
+    ORDER BY h.id
+    FOR NO KEY UPDATE OF h
+), versions AS (
+    UPDATE hosts h SET agent_version = o.version FROM outdated o WHERE h.id = o.id
+)
+INSERT INTO host_heartbeats AS old (host_id, last_seen_at, cpu_percent, memory_percent, load1,
+                                    disk_percent, running_count, clock_skew_ms, boot_id, offline_at)
+SELECT host_id, statement_timestamp(), cpu, memory, load1, disk, running, skew, boot, NULL
+FROM given
+ORDER BY host_id
+ON CONFLICT (host_id) DO UPDATE
+SET last_seen_at = GREATEST(old.last_seen_at, excluded.last_seen_at),
+    cpu_percent = COALESCE(excluded.cpu_percent, old.cpu_percent),
+    memory_percent = COALESCE(excluded.memory_percent, old.memory_percent),
+    load1 = COALESCE(excluded.load1, old.load1),
+    disk_percent = COALESCE(excluded.disk_percent, old.disk_percent),
+    running_count = excluded.running_count,
+    clock_skew_ms = COALESCE(excluded.clock_skew_ms, old.clock_skew_ms),
+    boot_id = COALESCE(NULLIF(excluded.boot_id, ''), old.boot_id),
+    offline_at = NULL

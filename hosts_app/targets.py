@@ -1,0 +1,131 @@
+"""Target: which hosts a task is for, as it was written; checked for form, not yet looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.utils.translation import gettext as _
+
+from devops_manager.lib.errors import InvalidInput
+
+MAX_HOSTS = 10_000
+MAX_NAMES = 500
+_LISTS = ("hosts", "groups", "tags")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Hosts by public id, by the names of their groups, by tag; together, not in common."""
+
+    hosts: tuple[UUID, ...] = ()
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether it names anything."""
+        return bool(self.hosts or self.groups or self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Selection):
+    """A selection, or ``all`` hosts, less what ``exclude`` names."""
+
+    all: bool = False
+    exclude: Selection = field(default_factory=Selection)
+
+    def __bool__(self) -> bool:
+        """Tell whether it names anything."""
+        return self.all or bool(self.hosts or self.groups or self.tags)
+
+
+def parse_target(value: object) -> Target:
+    """Return the target that a JSON value writes.
+
+    ``{"hosts": [ids], "groups": [names], "tags": [tags], "all": false, "exclude": {same lists}}``;
+    everything may be left out. Repeated entries count once, in the order given.
+    Raises InvalidInput whose fields name each wrong place (``target.hosts[2]``).
+    """
+    wrong: dict[str, list[str]] = {}
+    given = _object(value, "target", {*_LISTS, "all", "exclude"}, wrong)
+    chosen = _selection(given, "target", wrong)
+    everything = given.get("all", False)
+    if not isinstance(everything, bool):
+        wrong["target.all"] = [_("Must be true or false.")]
+    excluded = given.get("exclude")
+    left_out = _object({} if excluded is None else excluded, "target.exclude", set(_LISTS), wrong)
+    exclude = _selection(left_out, "target.exclude", wrong)
+    if wrong:
+        raise InvalidInput(_("The target is not valid."), fields=wrong)
+    return Target(
+        hosts=chosen.hosts,
+        groups=chosen.groups,
+        tags=chosen.tags,
+        all=everything is True,
+        exclude=exclude,
+    )
+
+
+def to_json(target: Target) -> dict[str, Any]:
+    """Return the canonical JSON of a target, as ``Task.target`` keeps it: only what it names."""
+    written = _lists(target)
+    if target.all:
+        written["all"] = True
+    if target.exclude:
+        written["exclude"] = _lists(target.exclude)
+    return written
+
+
+def _lists(selection: Selection) -> dict[str, Any]:
+    lists: dict[str, Any] = {
+        "hosts": [str(host) for host in selection.hosts],
+        "groups": list(selection.groups),
+        "tags": list(selection.tags),
+    }
+    return {name: entries for name, entries in lists.items() if entries}
+
+
+def _object(
+    value: object, path: str, known: set[str], wrong: dict[str, list[str]]
+) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        wrong[path] = [_("Must be an object.")]
+        return {}
+    for key in value:
+        if key not in known:
+            wrong[f"{path}.{key}"] = [_("Unknown field.")]
+    return value
+
+
+def _selection(given: dict[str, Any], path: str, wrong: dict[str, list[str]]) -> Selection:
+    texts = {
+        name: _texts(given.get(name), f"{path}.{name}", wrong, high=high)
+        for name, high in (("hosts", MAX_HOSTS), ("groups", MAX_NAMES), ("tags", MAX_NAMES))
+    }
+    hosts: list[UUID] = []
+    for at, text in enumerate(texts["hosts"]):
+        try:
+            hosts.append(UUID(text))
+        except ValueError:
+            wrong[f"{path}.hosts[{at}]"] = [_("Not a host id.")]
+    return Selection(
+        hosts=tuple(dict.fromkeys(hosts)),
+        groups=tuple(dict.fromkeys(texts["groups"])),
+        tags=tuple(dict.fromkeys(texts["tags"])),
+    )
+
+
+def _texts(value: object, path: str, wrong: dict[str, list[str]], *, high: int) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        wrong[path] = [_("Must be a list.")]
+        return []
+    if len(value) > high:
+        wrong[path] = [_("At most %(high)d entries.") % {"high": high}]
+        return []
+    for at, entry in enumerate(value):
+        if not isinstance(entry, str) or not entry.strip():
+            wrong[f"{path}[{at}]"] = [_("Must be a text that is not empty.")]
+    return [entry if isinstance(entry, str) else "" for entry in value] if path not in wrong else []
