@@ -32,9 +32,13 @@ run: install ## everything on this machine, with three agents and a real task (O
 	@$(PY) -m devops_manager.standalone $(if $(filter 1,$(ONCE)),--once)
 
 test: install-dev browser-check ## lint, types, contracts and the whole suite (BROWSER=0: no browser)
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory pytest-parallel
-	@$(MAKE) --no-print-directory pytest-serial
+	@set -e; began=$$(date +%s); \
+	for part in lint pytest-parallel pytest-serial; do \
+	    from=$$(date +%s); \
+	    $(MAKE) --no-print-directory $$part; \
+	    echo "== $$part: $$(($$(date +%s) - from)) s"; \
+	done; \
+	echo "== make test: $$(($$(date +%s) - began)) s"
 	@if [ "$(BROWSER)" = 0 ]; then echo "BROWSER=0: the browser tests were left out."; fi
 
 pytest-parallel: install-dev
@@ -54,7 +58,7 @@ lint: install-dev ## format, lint, types, import contracts, migrations, settings
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	@$(MAKE) --no-print-directory types
-	.venv/bin/python -c 'from importlinter.cli import lint_imports_command as c; c()' --no-logo
+	.venv/bin/lint-imports --no-logo
 	@$(CHECK_ENV) $(PY) -m devops_manager.embedded $(PY) manage.py makemigrations --check --dry-run
 	@$(CHECK_ENV) DM_TLS=1 $(PY) manage.py check --deploy --fail-level WARNING
 	$(PY) -m devops_manager.messages check
