@@ -207,6 +207,8 @@ AXES_FAILURE_LIMIT = env.integer("DM_LOGIN_FAILURE_LIMIT", 10, low=1, high=1000)
 AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_HANDLER = "axes.handlers.database.AxesDatabaseHandler"
+AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
+AXES_ENABLE_ADMIN = False  # the admin of devops_manager.access shows its records
 SESSION_ENGINE = "django.contrib.sessions.backends.db"  # sign-in works without Redis
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = DM_TLS
 SESSION_COOKIE_HTTPONLY = True
