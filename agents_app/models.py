@@ -61,6 +61,14 @@ class AgentCredential(models.Model):
     prefix = models.CharField(_("prefix"), max_length=16, unique=True)
     secret_hash = models.BinaryField(_("secret hash"), max_length=32)
     generation = models.PositiveIntegerField(_("generation"))
+    # which token brought the host in: an agent that lost the answer may ask again with that one
+    enrolled_with = models.ForeignKey(
+        EnrollmentToken,
+        null=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("enrolled with"),
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     class Meta:

@@ -1,0 +1,1 @@
+"""What happens to enrolment tokens, credentials and enrolling agents."""
