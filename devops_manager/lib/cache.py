@@ -6,10 +6,13 @@ no serialisation. With Redis away every read is a miss and every write a no-op.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.cache import cache
 from django_redis.serializers.base import BaseSerializer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def plain_key(key: str, _prefix: str, _version: int) -> str:
@@ -40,6 +43,17 @@ def get_bytes(key: str) -> bytes | None:
 def set_bytes(key: str, value: bytes, *, seconds: int) -> None:
     """Keep ``value`` for ``seconds``; does nothing when Redis is away."""
     cache.set(key, value, timeout=seconds)
+
+
+def get_many(*keys: str) -> dict[str, bytes]:
+    """Return those of the keys that are cached, read in one round trip; none when Redis is away."""
+    found = cache.get_many(keys) or {}
+    return {key: value for key, value in found.items() if isinstance(value, bytes)}
+
+
+def set_many(values: Mapping[str, bytes]) -> None:
+    """Keep these values until they are set again, in one round trip; no-op when Redis is away."""
+    cache.set_many(dict(values), timeout=None)
 
 
 def drop(*keys: str) -> None:
