@@ -1,7 +1,7 @@
 """Runs a command with a private PostgreSQL and Redis around it.
 
-``python -m devops_manager.embedded [--keep NAME] COMMAND …`` sets ``DATABASE_URL`` and ``REDIS_URL``
-for the command; addresses that are set already are left alone. ``--clean`` removes all such servers'
+``python -m devops_manager.embedded [--keep NAME] COMMAND …`` sets ``DATABASE_URL`` and
+``REDIS_URL`` for the command, unless both are set already. ``--clean`` removes all such servers'
 files of this clone.
 """
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
-import urllib.error
-import urllib.request
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from devops_manager.embedded.language import gettext as _
 
 _TIMEOUT_SECONDS = 15.0
+_PAGE_SIZE = 200
+_SHOWN_BYTES = 4000
 
 
 class ApiError(Exception):
@@ -27,11 +27,9 @@ class Api:
     """Calls of ``/api/v1`` with a bearer token."""
 
     def __init__(self, *, base_url: str, token: str) -> None:
-        """``base_url`` is the web process's address, without a slash at the end."""
-        self._base_url = base_url
+        """``base_url`` is the process's address, such as ``http://127.0.0.1:8080``."""
+        self._address = urlsplit(base_url).netloc
         self._token = token
-        # The addresses are on this machine: a proxy from the environment is no use.
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def get(self, path: str, **query: str | int) -> Any:
         """Return the decoded answer to a GET below ``/api/v1/``."""
@@ -47,39 +45,47 @@ class Api:
         items: list[Any] = []
         page = 1
         while True:
-            answer = self.get(path, page=page, page_size=200, **query)
+            answer = self.get(path, page=page, size=_PAGE_SIZE, **query)
             items += answer["results"]
-            if not answer.get("next"):
+            if not answer["results"] or len(items) >= answer["count"]:
                 return items
             page += 1
 
-    def answers(self, path: str) -> bool:
-        """Tell whether a path of the web process, such as ``/readyz``, answers with success."""
+    def is_ready(self, path: str) -> bool:
+        """Tell whether a page outside the API, such as ``/readyz``, answers with success."""
         try:
             self._call("GET", path, None)
         except ApiError:
             return False
         return True
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        request = urllib.request.Request(
-            self._base_url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={
-                "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-            },
-        )
+    def is_listening(self, path: str) -> bool:
+        """Tell whether anything answers there, refusals included."""
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
-                return _decoded(response.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                raise ApiError(error.code, _refusal(method, path, error)) from None
+            self._call("POST", path, {})
+        except ApiError as error:
+            return error.status != 0
+        return True
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_SECONDS)
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, body=text, headers=headers)
+            response = connection.getresponse()
+            data = response.read()
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(0, f"{method} {path}: {error}") from None
+        finally:
+            connection.close()
+        if response.status >= 400:
+            raise ApiError(response.status, _refusal(method, path, response.status, data))
+        return _decoded(data)
 
 
 def _decoded(data: bytes) -> Any:
@@ -89,9 +95,9 @@ def _decoded(data: bytes) -> Any:
         return None  # a health page may be plain text
 
 
-def _refusal(method: str, path: str, error: urllib.error.HTTPError) -> str:
-    text = error.read(4000).decode("utf-8", "replace")
-    problem = _decoded(text.encode())
+def _refusal(method: str, path: str, status: int, data: bytes) -> str:
+    text = data[:_SHOWN_BYTES].decode("utf-8", "replace")
+    problem = _decoded(data)
     if isinstance(problem, dict) and "detail" in problem:
         text = str(problem["detail"])
         if problem.get("errors"):
@@ -99,6 +105,6 @@ def _refusal(method: str, path: str, error: urllib.error.HTTPError) -> str:
     return _("%(method)s %(path)s was answered %(status)d: %(text)s") % {
         "method": method,
         "path": path,
-        "status": error.code,
+        "status": status,
         "text": text,
     }

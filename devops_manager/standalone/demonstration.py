@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from devops_manager.embedded.language import gettext as _
 from devops_manager.standalone.agents import NODES
 from devops_manager.standalone.children import Children
 from devops_manager.standalone.client import Api
-from devops_manager.standalone.errors import StandaloneError
 from devops_manager.standalone.terminal import progress
 
 FAILING_NODE = NODES[-1]

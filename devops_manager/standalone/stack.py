@@ -20,7 +20,8 @@ from devops_manager.standalone.terminal import progress
 ADMIN = "admin"
 LOGS = VAR / "log"
 START_SECONDS = 60.0
-_GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers", "1"]
+_GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=1"]
+_ASYNC_WORKER = "uvicorn_worker.UvicornWorker"
 _CELERY = ["-m", "celery", "-A", "devops_manager"]
 
 
@@ -72,43 +73,36 @@ def start_processes(
     progress(
         _("Starting web, gateway, worker and beat; their logs are in %(logs)s") % {"logs": LOGS}
     )
-    multiprocess = VAR / "beat"
-    shutil.rmtree(multiprocess, ignore_errors=True)
-    multiprocess.mkdir()
-    bind = addresses.bind
-    commands: dict[str, tuple[int, list[str]]] = {
+    for name, (connections, arguments) in _commands(addresses).items():
+        own = {"DM_PROCESS_NAME": f"devops-manager-{name}", "DM_DB_POOL_MAX": str(connections)}
+        children.start(_child(name, arguments, environment | own))
+    children.wait_for(_("the web process"), lambda: api.is_ready("/readyz"), seconds=START_SECONDS)
+    gateway = Api(base_url=addresses.gateway_url, token="")
+    children.wait_for(
+        _("the gateway"), lambda: gateway.is_listening("/agent/v1/heartbeat"), seconds=START_SECONDS
+    )
+
+
+def _commands(addresses: Addresses) -> dict[str, tuple[int, list[str]]]:
+    """Return each process's share of the database connections, and how Python runs it."""
+    # What an earlier beat left would only make this one catch up on old schedules.
+    schedule = VAR / "beat"
+    shutil.rmtree(schedule, ignore_errors=True)
+    schedule.mkdir()
+    web = f"--bind={addresses.bind}:{addresses.web_port}"
+    gateway = f"--bind={addresses.bind}:{addresses.gateway_port}"
+    return {
         "web": (
             10,
-            [
-                *_GUNICORN,
-                "-k",
-                "gthread",
-                "--threads",
-                "8",
-                "--bind",
-                f"{bind}:{addresses.web_port}",
-            ]
-            + ["devops_manager.wsgi:application"],
+            [*_GUNICORN, "-k", "gthread", "--threads=8", web, "devops_manager.wsgi:application"],
         ),
         "gateway": (
             12,
-            [*_GUNICORN, "-k", "uvicorn_worker.UvicornWorker"]
-            + ["--bind", f"{bind}:{addresses.gateway_port}", "devops_manager.asgi:application"],
+            [*_GUNICORN, "-k", _ASYNC_WORKER, gateway, "devops_manager.asgi:application"],
         ),
-        "worker": (4, [*_CELERY, "worker", "--concurrency", "2", "--loglevel", "INFO"]),
-        "beat": (
-            2,
-            [*_CELERY, "beat", "--schedule", str(multiprocess / "schedule"), "--pidfile="],
-        ),
+        "worker": (4, [*_CELERY, "worker", "--concurrency=2", "--loglevel=INFO"]),
+        "beat": (2, [*_CELERY, "beat", f"--schedule={schedule / 'schedule'}", "--pidfile="]),
     }
-    for name, (connections, arguments) in commands.items():
-        own = {"DM_PROCESS_NAME": f"devops-manager-{name}", "DM_DB_POOL_MAX": str(connections)}
-        children.start(_child(name, arguments, environment | own))
-    children.wait_for(_("the web process"), lambda: api.answers("/readyz"), seconds=START_SECONDS)
-    gateway = Api(base_url=addresses.gateway_url, token="")
-    children.wait_for(
-        _("the gateway"), lambda: gateway.reachable("/agent/v1/heartbeat"), seconds=START_SECONDS
-    )
 
 
 def _child(name: str, arguments: list[str], environment: dict[str, str]) -> Child:

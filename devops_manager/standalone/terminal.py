@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: progress with the time, and a wait that shows it is alive."""
+"""What the person at the terminal sees: steps with the time, and waits that show their length."""
 
 from __future__ import annotations
 

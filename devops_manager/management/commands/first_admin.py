@@ -1,0 +1,66 @@
+"""Makes the first administrator, for a new installation and for ``make run``."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from devops_manager.access.authentication import TOKEN_KIND
+from devops_manager.access.models import ApiToken, Role, User
+from devops_manager.lib.secrets import new_secret
+
+PASSWORD_VARIABLE = "DM_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
+TOKEN_NAME = "first_admin"  # noqa: S105 - a record's name
+
+
+class Command(BaseCommand):
+    """Creates an administrator unless the name exists, and a new API token in place of its last.
+
+    The password comes from the environment, never from the command line, which everyone on the
+    machine may read. Prints one line of JSON. A person whose password was changed keeps it.
+    """
+
+    help = "Create the first administrator; the password is taken from DM_ADMIN_PASSWORD."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+        parser.add_argument("--no-token", action="store_true", help="make no API token")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        password = os.environ.get(PASSWORD_VARIABLE, "")
+        if not password:
+            raise CommandError(_("Set %(name)s to the password.") % {"name": PASSWORD_VARIABLE})
+        with transaction.atomic():
+            user = self._ensure_user(options["username"], password)
+            token = "" if options["no_token"] else self._new_token(user)
+        answer = {
+            "username": user.username,
+            "password_is_current": user.check_password(password),
+            "token": token,
+        }
+        self.stdout.write(json.dumps(answer))
+
+    def _ensure_user(self, username: str, password: str) -> User:
+        user = User.objects.filter(username=username).first()
+        if user is not None:
+            return user
+        return User.objects.create_superuser(username, password=password, role=Role.ADMIN)
+
+    def _new_token(self, user: User) -> str:
+        last = ApiToken.objects.filter(owner=user, name=TOKEN_NAME, revoked_at=None)
+        last.update(revoked_at=timezone.now())
+        secret = new_secret(TOKEN_KIND)
+        ApiToken.objects.create(
+            owner=user,
+            name=TOKEN_NAME,
+            prefix=secret.prefix,
+            secret_hash=secret.hash,
+            role=user.role,
+        )
+        return secret.plain
