@@ -171,6 +171,25 @@ DM_SWEEP_STALL_SECONDS = env.seconds("DM_SWEEP_STALL_SECONDS", 30, low=0.5)
 DM_CREDENTIAL_CACHE_SECONDS = env.seconds("DM_CREDENTIAL_CACHE_SECONDS", 30, low=0, high=300)
 DM_LIVE_INTERVAL_SECONDS = env.seconds("DM_LIVE_INTERVAL_SECONDS", 1, low=0.05, high=60)
 
+# How often each sweep runs. A message that waited longer than its sweep's interval is not worth keeping.
+_SWEEP_INTERVALS = {
+    "admission": DM_SWEEP_SECONDS,
+    "fan_outs": DM_SWEEP_SECONDS,
+    "deadlines": DM_SWEEP_SECONDS,
+    "offline": DM_SWEEP_SECONDS,
+    "counts": 10 * DM_SWEEP_SECONDS,
+    "partitions": 3600.0,
+}
+CELERY_BEAT_SCHEDULE = {
+    f"sweep-{name}": {
+        "task": "tasks_app.sweep",
+        "args": (name,),
+        "schedule": interval,
+        "options": {"expires": max(10.0, interval)},
+    }
+    for name, interval in _SWEEP_INTERVALS.items()
+}
+
 if DM_OFFLINE_AFTER_SECONDS <= DM_POLL_HOLD_SECONDS:
     raise ImproperlyConfigured(
         "DM_OFFLINE_AFTER_SECONDS must be longer than DM_POLL_HOLD_SECONDS, "
@@ -208,6 +227,7 @@ AXES_COOLOFF_TIME = 0.25  # hours
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_HANDLER = "axes.handlers.database.AxesDatabaseHandler"
 AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
+AXES_LOCKOUT_CALLABLE = "devops_manager.access.lockout.answer"
 AXES_ENABLE_ADMIN = False  # the admin of devops_manager.access shows its records
 SESSION_ENGINE = "django.contrib.sessions.backends.db"  # sign-in works without Redis
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = DM_TLS

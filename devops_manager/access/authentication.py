@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from devops_manager.access.models import User
 
-TOKEN_KIND = "dmt"
+KIND = "dmt"  # Devops Manager token
 # One write a minute tells enough about the use of a token.
 _TOUCH_AFTER = timedelta(minutes=1)
 
 
 class BearerAuthentication(BaseAuthentication):
-    """``Authorization: Bearer dmt_…``; sets ``request.user`` to the owner, ``request.auth`` to the token."""
+    """``Authorization: Bearer dmt_…``: ``request.user`` is the owner, ``request.auth`` the token."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         """Return owner and token, or None when the request carries no bearer token.
@@ -49,7 +49,7 @@ class BearerAuthentication(BaseAuthentication):
 
 
 def _find(plain: str) -> ApiToken | None:
-    prefix = secrets.split(plain, TOKEN_KIND)
+    prefix = secrets.split(plain, KIND)
     if prefix is None:
         return None
     token = ApiToken.objects.select_related("owner").filter(prefix=prefix).first()

@@ -74,3 +74,9 @@ class TooLarge(DomainError):
     """The request is larger than a limit allows (413)."""
 
     code = "too_large"
+
+
+class Unauthenticated(DomainError):
+    """Nobody knows who asks, or the proof is wrong (401)."""
+
+    code = "credentials_invalid"

@@ -16,6 +16,7 @@ from django.core.exceptions import (
 )
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions as drf
@@ -41,6 +42,7 @@ _API = ("/api/", "/healthz", "/readyz", "/metrics")
 
 _STATUS: dict[type[errors.DomainError], int] = {
     errors.InvalidInput: 400,
+    errors.Unauthenticated: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -86,7 +88,7 @@ def body_of(
 
 
 def exception_handler(error: Exception, _context: dict[str, Any]) -> Response | None:
-    """DRF's EXCEPTION_HANDLER. Returns None for a defect of ours, which Django then answers (500)."""
+    """DRF's EXCEPTION_HANDLER. Returns None for a defect, which Django then answers (500)."""
     described = _describe(error)
     if described is None:
         return None
@@ -110,17 +112,23 @@ def wants_problem(request: HttpRequest) -> bool:
 
 
 def unavailable_response(request: HttpRequest) -> HttpResponse:
-    """Return 503 with Retry-After: problem+json for the API, a page that needs nothing for people."""
+    """Return 503 with Retry-After: problem+json for the API, a plain page for people."""
     if wants_problem(request):
         response = problem_response(_database_away())
         assert response is not None
         return response
-    title = _("Not available just now")
     text = _("The database cannot be reached. Nothing is lost; try again in a few seconds.")
-    page = (
-        f'<!doctype html><meta charset="utf-8"><title>{title}</title><h1>{title}</h1><p>{text}</p>'
+    return plain_page(
+        _("Not available just now"), text, status=503, retry_after_seconds=RETRY_SECONDS
     )
-    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
+
+
+def plain_page(title: str, text: str, *, status: int, retry_after_seconds: int) -> HttpResponse:
+    """Return a page that needs neither templates nor a session, which both may ask the database."""
+    page = format_html(
+        '<!doctype html><meta charset="utf-8"><title>{0}</title><h1>{0}</h1><p>{1}</p>', title, text
+    )
+    return HttpResponse(page, status=status, headers={"Retry-After": str(retry_after_seconds)})
 
 
 def _database_away() -> errors.Unavailable:

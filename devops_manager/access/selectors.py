@@ -1,0 +1,23 @@
+"""Reads about tokens and the audit trail that the API and the pages share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from devops_manager.access.models import ApiToken, AuditEvent, Role
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+    from devops_manager.access.actors import Actor
+
+
+def visible_tokens(actor: Actor) -> QuerySet[ApiToken]:
+    """Return the actor's own tokens, everybody's for administrators; newest first."""
+    tokens = ApiToken.objects.select_related("owner").order_by("-id")
+    return tokens if actor.role == Role.ADMIN else tokens.filter(owner_id=actor.user_id)
+
+
+def audit_events() -> QuerySet[AuditEvent]:
+    """Return the audit trail, newest first (idx_audit_occurred_at)."""
+    return AuditEvent.objects.order_by("-occurred_at", "-id")
