@@ -10,7 +10,7 @@ COPY devops_manager/__init__.py devops_manager/__init__.py
 RUN /opt/venv/bin/pip install -c constraints.txt -e .
 COPY . .
 RUN /opt/venv/bin/pip install --no-deps -c constraints.txt -e . \
-    && /opt/venv/bin/python -m agents_app.agent.build \
+    && /opt/venv/bin/python -m agents_app.agent_build \
     && /opt/venv/bin/python -m compileall -q devops_manager hosts_app tasks_app agents_app
 
 FROM python:3.11-slim

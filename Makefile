@@ -71,7 +71,7 @@ fmt: install-dev ## format the code and apply safe fixes
 	$(PY) -m ruff format .
 
 agent: install ## build the agent: one file, for Python 3.9 and later
-	$(PY) -m agents_app.agent.build
+	$(PY) -m agents_app.agent_build
 
 migrate: install ## bring the database in DATABASE_URL (or that of `make run`) up to date
 	@$(CHECK_ENV) $(PY) -m devops_manager.embedded --keep run $(PY) manage.py migrate

@@ -62,8 +62,9 @@ def ensure_admin(environment: dict[str, str]) -> Admin:
 def build_agent(environment: dict[str, str]) -> Path:
     """Build the agent's single file and return its path."""
     progress(_("Building the agent"))
-    output = _python(environment, "-m", "agents_app.agent.build")
-    return PROJECT / output.strip().splitlines()[-1]
+    path = VAR / "agent" / "devops-agent.pyz"
+    _python(environment, "-m", "agents_app.agent_build", "--output", str(path))
+    return path
 
 
 def start_processes(

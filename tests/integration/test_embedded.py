@@ -16,8 +16,10 @@ import psycopg
 import pytest
 import redis
 
+from devops_manager.embedded import binaries
+from devops_manager.embedded.binaries import find_binaries
 from devops_manager.embedded.errors import EmbeddedError
-from devops_manager.embedded.places import kept_secret, remove_places
+from devops_manager.embedded.places import kept_secret, remove_places, servers_place
 from devops_manager.embedded.servers import EmbeddedServers, embedded_servers
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -217,6 +219,24 @@ def test_an_unknown_source_is_refused(var: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DM_EMBEDDED", "docker")
     with pytest.raises(EmbeddedError, match="must be wheels or system"), embedded_servers(var):
         pass
+
+
+def test_programs_of_the_machine_serve_as_well(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = servers_place(var)  # where the servers' account can reach them
+    software = place / "software"
+    software.mkdir()
+    found = find_binaries(software=software, copy=True)
+    (place / "lib" / "18").mkdir(parents=True)
+    (place / "lib" / "18" / "bin").symlink_to(found.postgres.parent)
+    (place / "lib" / "9.6" / "bin").mkdir(parents=True)
+    monkeypatch.setattr(binaries, "SYSTEM_POSTGRES_ROOT", place / "lib")
+    monkeypatch.setenv("DM_EMBEDDED", "system")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EmbeddedError, match="neither redis-server nor valkey-server"):
+        find_binaries(software=software, copy=True)
+    monkeypatch.setenv("PATH", str(found.redis_server.parent))
+    with embedded_servers(var) as servers, psycopg.connect(servers.database_url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_secret_is_made_once_and_private(tmp_path: Path) -> None:
