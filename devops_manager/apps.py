@@ -1,6 +1,7 @@
-"""Registers the project itself, for its management commands and templates."""
+"""Registers the project itself, for its management commands, its templates and the apps' jobs."""
 
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 
 
 class DevopsManagerConfig(AppConfig):
@@ -9,3 +10,7 @@ class DevopsManagerConfig(AppConfig):
     name = "devops_manager"
     label = "devops_manager"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Load every app's ``jobs``, so that each process knows the jobs by their names."""
+        autodiscover_modules("jobs")

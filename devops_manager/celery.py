@@ -1,4 +1,4 @@
-"""The Celery application. Jobs live in the apps' ``jobs.py``."""
+"""The Celery application. Jobs live in the apps' ``jobs.py``; ``apps.py`` loads them."""
 
 import os
 
@@ -8,4 +8,3 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "devops_manager.settings")
 
 app = Celery("devops_manager")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(related_name="jobs")

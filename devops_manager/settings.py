@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import django_stubs_ext
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager import env
+
+django_stubs_ext.monkeypatch()  # generic Django classes, such as ModelAdmin[Host], at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 

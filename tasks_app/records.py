@@ -116,16 +116,27 @@ class Result:
     stderr: StreamOutput
 
 
+class Verdict(enum.StrEnum):
+    """What became of one result; the values but ``refused`` are the protocol's words."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    UNKNOWN = "unknown"
+    INVALID = "invalid"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, slots=True)
 class ResultVerdict:
-    """The answer to one result: a VERDICT_* of the protocol, or ``refused`` with a reason.
+    """The answer to one result; ``refused`` has a reason.
 
     ``reason`` is ``revoked``, ``disabled``, … when the host may not report at all (the request gets
     401 or 403 and the agent keeps the result), else empty. ``detail`` explains ``invalid``.
     """
 
     fence: UUID
-    verdict: str
+    verdict: Verdict
     detail: str = ""
     reason: str = ""
 

@@ -128,8 +128,8 @@ ROW_TRANSITIONS: dict[str, frozenset[str]] = {
     | {RowStatus.RUNNING, RowStatus.LOST, RowStatus.DISPATCH_FAILED},
     RowStatus.RUNNING: _ENDED_BY_AGENT | {RowStatus.LOST},
     RowStatus.LOST: _ENDED_BY_AGENT,
-    # only where the server inferred the interruption
-    RowStatus.INTERRUPTED: _ENDED_BY_AGENT - {RowStatus.INTERRUPTED},
+    # only where the server inferred the interruption; the agent's word replaces the inference
+    RowStatus.INTERRUPTED: _ENDED_BY_AGENT,
     RowStatus.COMPLETED: frozenset(),
     RowStatus.FAILED: frozenset(),
     RowStatus.TIMEOUT: frozenset(),

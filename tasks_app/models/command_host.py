@@ -63,6 +63,9 @@ class CommandHost(models.Model):
     started_at = models.DateTimeField(_("started at"), null=True)
     finished_at = models.DateTimeField(_("finished at"), null=True)
     deadline = models.DateTimeField(_("deadline"), null=True)
+    delivery_deadline = models.DateTimeField(
+        _("to be delivered by"), null=True, help_text=_("Release plus the task's delivery time.")
+    )
     cancel_requested_at = models.DateTimeField(_("cancel requested at"), null=True)
     cancel_state = models.CharField(
         _("cancel"),

@@ -11,12 +11,9 @@ END
 $$;
 CREATE TRIGGER audit_events_append_only BEFORE UPDATE OR DELETE ON audit_events
     FOR EACH ROW EXECUTE FUNCTION audit_events_refuse_change();
-CREATE TRIGGER audit_events_no_truncate BEFORE TRUNCATE ON audit_events
-    FOR EACH STATEMENT EXECUTE FUNCTION audit_events_refuse_change();
 """
 
 BACKWARDS = """
-DROP TRIGGER audit_events_no_truncate ON audit_events;
 DROP TRIGGER audit_events_append_only ON audit_events;
 DROP FUNCTION audit_events_refuse_change();
 """

@@ -1,0 +1,254 @@
+"""HTTP as the gateway speaks it: bounded bodies in, JSON and problem+json out.
+
+A body is never buffered beyond its endpoint's limit, and large bodies share one budget, so that the
+memory of a process does not grow with what is sent to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import random
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from agents_app import protocol
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+SMALL_BODY_BYTES = 64 * 1024
+# All bodies above SMALL_BODY_BYTES that are in memory at one time.
+LARGE_BODIES_BYTES = 64 * 1024 * 1024
+BODY_SECONDS = 60.0
+# How long a refused body is read and thrown away, so that its sender gets to read the answer.
+LINGER_SECONDS = 5.0
+RETRY_SECONDS = (1, 5)
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, ready to send."""
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Problem(Exception):  # noqa: N818 - it is the name of the format
+    """A request that is refused; becomes problem+json."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        field: str = "",
+        field_text: str = "",
+        retry_after_seconds: int | None = None,
+        headers: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> None:
+        """Keep what the answer needs; ``field`` is the path of the field at fault, if one is,
+        and ``field_text`` what is wrong with it, where ``detail`` says more.
+        """
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+        self.field_text = field_text or detail
+        self.retry_after_seconds = retry_after_seconds
+        self.headers = headers
+
+    def response(self) -> Response:
+        """Return the answer."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": http.HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.field:
+            body["errors"] = {self.field: [self.field_text]}
+        headers = self.headers
+        if self.retry_after_seconds is not None:
+            headers = (*headers, (b"retry-after", str(self.retry_after_seconds).encode()))
+        return Response(self.status, _encode(body), PROBLEM, headers)
+
+
+class ClientGone(Exception):  # noqa: N818 - not an error of ours
+    """The client closed the connection before its request was complete."""
+
+
+def invalid(detail: str, field: str = "", field_text: str = "") -> Problem:
+    """Return a 400 that names the field."""
+    return Problem(
+        400, protocol.CODE_INVALID_REQUEST, detail, field=field, field_text=field_text
+    )
+
+
+def unavailable() -> Problem:
+    """Return a 503; clients come back spread over a few seconds."""
+    return Problem(
+        503,
+        protocol.CODE_UNAVAILABLE,
+        "the database cannot be reached; nothing is lost, try again",
+        retry_after_seconds=random.randint(*RETRY_SECONDS),  # noqa: S311 - jitter, no secret
+    )
+
+
+def busy(retry_after_seconds: int, *, status: int = 503) -> Problem:
+    """Return an answer that asks the client to come back later."""
+    return Problem(
+        status,
+        protocol.CODE_BUSY,
+        "too much at once; try again",
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """Return ``value`` as JSON."""
+    return Response(status, _encode(value))
+
+
+async def respond(send: Send, response: Response, *, last: bool = True) -> None:
+    """Send one answer; ``last`` False leaves it open, for ``linger``."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": [
+                (b"content-type", response.media_type),
+                (b"content-length", str(len(response.body)).encode()),
+                *response.headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": response.body, "more_body": not last})
+
+
+@dataclass(slots=True)
+class Headers:
+    """The few headers that matter here."""
+
+    authorization: bytes = b""
+    content_length: bytes | None = None
+    content_encoding: bytes = b""
+
+    @classmethod
+    def of(cls, scope: Scope) -> Headers:
+        """Pick them out of a scope."""
+        found = cls()
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                found.authorization = value
+            elif name == b"content-length":
+                found.content_length = value
+            elif name == b"content-encoding":
+                found.content_encoding = value
+        return found
+
+    def body_bytes(self, limit: int) -> int:
+        """Return the announced length. Raises Problem when there is none or it is over ``limit``."""
+        if self.content_encoding.lower() not in {b"", b"identity"}:
+            raise Problem(415, protocol.CODE_INVALID_REQUEST, "Content-Encoding is not supported")
+        if self.content_length is None:
+            raise Problem(411, protocol.CODE_INVALID_REQUEST, "Content-Length is required")
+        length = int(self.content_length) if self.content_length.isdigit() else -1
+        if length < 0:
+            raise invalid("Content-Length is not a number")
+        if length > limit:
+            raise Problem(413, protocol.CODE_TOO_LARGE, f"at most {limit} bytes are taken here")
+        return length
+
+
+@dataclass(slots=True)
+class BodyBudget:
+    """What all large bodies in memory may take together."""
+
+    left: int = field(default=LARGE_BODIES_BYTES)
+
+    def take(self, size: int) -> int:
+        """Reserve room for a body and return how much; raise ``busy`` when there is none."""
+        if size <= SMALL_BODY_BYTES:
+            return 0
+        if size > self.left:
+            raise busy(random.randint(*RETRY_SECONDS))  # noqa: S311 - jitter, no secret
+        self.left -= size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Free what ``take`` returned."""
+        self.left += size
+
+
+async def read_body(receive: Receive, length: int) -> bytes:
+    """Read a body of at most ``length`` bytes.
+
+    Raises ClientGone when the client left, Problem when it sends more or takes too long.
+    """
+    message = await receive()
+    if message["type"] != "http.request":
+        raise ClientGone
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body", False):
+        if len(body) > length:
+            raise Problem(413, protocol.CODE_TOO_LARGE, f"more than {length} bytes were sent")
+        return body
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read_on(receive, bytearray(body), length)
+    except TimeoutError:
+        raise Problem(
+            408, protocol.CODE_INVALID_REQUEST, "the body did not arrive in time"
+        ) from None
+
+
+async def _read_on(receive: Receive, body: bytearray, length: int) -> bytes:
+    while True:
+        if len(body) > length:
+            raise Problem(413, protocol.CODE_TOO_LARGE, f"more than {length} bytes were sent")
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def refuse(receive: Receive, send: Send, response: Response) -> None:
+    """Answer a request whose body was not read, and close.
+
+    Closing at once would reset the connection, and most clients then lose the answer: what still
+    arrives within LINGER_SECONDS is read and thrown away first.
+    """
+    closing = Response(
+        response.status,
+        response.body,
+        response.media_type,
+        (*response.headers, (b"connection", b"close")),
+    )
+    await respond(send, closing, last=False)
+    try:
+        async with asyncio.timeout(LINGER_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,142 @@
+"""The requests of the agent protocol, typed; docs/agent-protocol.md says what the fields mean."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from agents_app import protocol
+
+_NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"
+_BIGINT = 2**63 - 1
+
+Counter = Annotated[int, Meta(ge=0, le=_BIGINT)]
+Figure = Annotated[float, Meta(ge=0, le=1e9)]
+Time = Annotated[float, Meta(ge=0, le=1e11)]
+Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+Version = Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
+ShortText = Annotated[str, Meta(max_length=64, pattern=_NO_CONTROL)]
+Encoding = Literal["utf-8", "base64"]
+
+
+class LoadMessage(Struct, frozen=True, gc=False):
+    """A host's figures; each may be left out."""
+
+    cpu_percent: Figure | None = None
+    memory_percent: Figure | None = None
+    load1: Figure | None = None
+    disk_percent: Figure | None = None
+    running: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+
+class HeldMessage(Struct, frozen=True, gc=False):
+    """One fence of the agent's journal."""
+
+    fence: UUID
+    state: Literal["accepted", "running", "finished"]
+
+
+class PollMessage(Struct, frozen=True):
+    """``poll``."""
+
+    journal_id: UUID
+    run: Counter
+    instance_id: UUID
+    seq: Counter
+    boot_id: ShortText = ""
+    time: Time | None = None
+    agent_version: Version = ""
+    load: LoadMessage | None = None
+    holding: Annotated[tuple[HeldMessage, ...], Meta(max_length=protocol.MAX_HOLDING)] = ()
+    slots: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    wait_seconds: Seconds | None = None
+
+
+class HeartbeatMessage(Struct, frozen=True):
+    """``heartbeat``."""
+
+    time: Time | None = None
+    boot_id: ShortText = ""
+    agent_version: Version = ""
+    load: LoadMessage | None = None
+
+
+class StreamMessage(Struct, frozen=True, gc=False):
+    """What is kept of one stream."""
+
+    encoding: Encoding = "utf-8"
+    head: str = ""
+    tail: str = ""
+    dropped_bytes: int = 0
+    total_bytes: int | None = None
+
+
+class ResultMessage(Struct, frozen=True):
+    """One result. What has the right type but cannot be stored gets the verdict ``invalid``."""
+
+    fence: UUID
+    status: str
+    exit_code: int | None = None
+    error_code: str = ""
+    error_message: str = ""
+    execution_time_ms: int | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    output_digest: str | None = None
+    stdout: StreamMessage = StreamMessage()
+    stderr: StreamMessage = StreamMessage()
+
+
+class ChunkMessage(Struct, frozen=True, gc=False):
+    """One live chunk of a stream."""
+
+    fence: UUID
+    stream: Literal["stdout", "stderr"]
+    offset: Counter
+    data: str
+    encoding: Encoding = "utf-8"
+
+
+class ReportMessage(Struct, frozen=True):
+    """``report``."""
+
+    results: Annotated[
+        tuple[ResultMessage, ...], Meta(max_length=protocol.MAX_RESULTS_PER_REPORT)
+    ] = ()
+    output: Annotated[
+        tuple[ChunkMessage, ...], Meta(max_length=protocol.MAX_CHUNKS_PER_REPORT)
+    ] = ()
+
+
+class EnrollMessage(Struct, frozen=True):
+    """``enroll``."""
+
+    token: Annotated[str, Meta(min_length=1, max_length=200)]
+    hostname: Annotated[
+        str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")
+    ]
+    os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)]
+    arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
+    machine_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROL)]
+    agent_version: Version = ""
+    ip: Annotated[str, Meta(max_length=45)] | None = None
+    facts: dict[str, Any] = {}
+
+
+POLL = msgspec.json.Decoder(PollMessage)
+HEARTBEAT = msgspec.json.Decoder(HeartbeatMessage)
+REPORT = msgspec.json.Decoder(ReportMessage)
+ENROLL = msgspec.json.Decoder(EnrollMessage)
+
+# PostgreSQL stores no NUL in jsonb. An escaped backslash before ``u0000`` is caught too, which
+# refuses a fact that nobody has.
+_NUL = re.compile(rb"\\u0000")
+
+
+def has_nul(value: object) -> bool:
+    """Tell whether a JSON value has a NUL character in any of its texts."""
+    return _NUL.search(msgspec.json.encode(value)) is not None

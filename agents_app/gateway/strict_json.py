@@ -1,0 +1,81 @@
+"""JSON without ambiguity: typed, bounded, no duplicate keys, errors that name the field."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from agents_app.gateway.http import Problem, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
+
+# Many times what the largest legal request has; bounds the time of the second pass.
+_MAX_OBJECTS = 10_000
+_AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
+
+
+class _Duplicate(ValueError):
+    """A key that an object has twice."""
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode and validate a body.
+
+    Raises Problem (400) that names the field, or ``body`` when it is not JSON at all.
+    """
+    try:
+        value = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _name_field(str(error)) from None
+    except RecursionError:
+        raise invalid("the JSON is nested too deeply", "body") from None
+    except UnicodeDecodeError:
+        raise invalid("the body is not UTF-8", "body") from None
+    except msgspec.DecodeError as error:
+        raise invalid(str(error), "body") from None
+    _refuse_duplicate_keys(body)
+    return value
+
+
+def _name_field(message: str) -> Problem:
+    match = _AT.match(message)
+    assert match is not None
+    path = (match["path"] or "").lstrip(".")
+    missing = _MISSING.search(match["what"])
+    if missing:
+        path = f"{path}.{missing['name']}" if path else missing["name"]
+    return invalid(message, path or "body", match["what"])
+
+
+def _refuse_duplicate_keys(body: bytes) -> None:
+    # msgspec keeps the last of two equal keys without a word, and so might whatever stands between
+    # an agent and us keep the first: the standard parser shows the pairs.
+    objects = 0
+
+    def note(pairs: Sequence[tuple[str, Any]]) -> None:
+        nonlocal objects
+        objects += 1
+        if objects > _MAX_OBJECTS:
+            raise ValueError("too many objects")
+        seen: set[str] = set()
+        for key, _value in pairs:
+            if key in seen:
+                raise _Duplicate(key)
+            seen.add(key)
+
+    try:
+        json.loads(body.decode(), object_pairs_hook=note)
+    except _Duplicate as error:
+        key = str(error)[:100]
+        raise invalid(f"the key {key!r} is there twice", key) from None
+    except RecursionError:
+        raise invalid("the JSON is nested too deeply", "body") from None
+    except ValueError as error:
+        raise invalid(f"the JSON cannot be read: {str(error)[:200]}", "body") from None

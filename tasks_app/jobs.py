@@ -1,0 +1,26 @@
+"""Celery jobs. Each only says "look at this": it re-reads the state, and may run twice or not at all."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from tasks_app.services import admission, fan_out, sweeps
+from tasks_app.services.settlement import ADMISSION_JOB, FAN_OUT_JOB
+
+
+@shared_task(name=ADMISSION_JOB)
+def admit_tasks() -> None:
+    """Admit queued tasks while there is room."""
+    admission.admit_tasks()
+
+
+@shared_task(name=FAN_OUT_JOB)
+def fan_out_task(task: int) -> None:
+    """Make the rows of a task (primary key)."""
+    fan_out.fan_out_task(task)
+
+
+@shared_task(name="tasks_app.sweep")
+def sweep(name: str) -> None:
+    """Run one sweep of ``tasks_app.services.sweeps.SWEEPS`` by its name."""
+    sweeps.SWEEPS[name]()

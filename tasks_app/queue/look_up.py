@@ -1,0 +1,297 @@
+"""The look-up behind a poll: order, reconciliation, claim, for many hosts in one transaction.
+
+The hosts are locked in a statement of their own; every later statement has a fresh snapshot and
+touches only rows of locked hosts. Ending rows needs the tasks' locks, which come before the hosts' in
+the lock order, so rows that a poll gave no account of are ended in a second transaction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from devops_manager.access import audit
+from devops_manager.access.actors import SYSTEM
+from hosts_app.states import HostStatus
+from tasks_app.queue.deliveries import deliveries_of
+from tasks_app.queue.holding import Fate, Reconciliation, reconcile
+from tasks_app.queue.moves import Settled, as_moves, lock_tasks, move_counts, settle
+from tasks_app.queue.order import Order, StoredSession, judge_order
+from tasks_app.queue.statements import in_transaction, run
+from tasks_app.records import Answer, Delivery, Poll, PollVerdict
+from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One poll that may be served, and what this look-up found for it."""
+
+    poll: Poll
+    max_concurrency: int
+    instance_age_seconds: float = 0.0
+    found: Reconciliation = field(default_factory=Reconciliation)
+    commands: list[Delivery] = field(default_factory=list)
+    free: int = 0
+    claimed: int = 0
+
+    @property
+    def settled(self) -> bool:
+        """Whether no request of an earlier instance can still be under way."""
+        return self.instance_age_seconds >= settings.DM_INSTANCE_SETTLE_SECONDS
+
+
+def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
+    """Serve the open polls of many hosts, at most one poll a host.
+
+    Returns an answer for each host (primary key), and what followed from rows that ended. A host that
+    another transaction holds comes back SKIPPED; nothing was changed for it. Deliveries,
+    acknowledgements and the polls' order are committed when this returns. Raises
+    ``django.db.OperationalError`` when PostgreSQL is away.
+    """
+    answers, asked = _serve(polls)
+    return answers, _end_unaccounted(asked)
+
+
+@in_transaction
+def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
+    answers = {poll.host: Answer(poll.host, PollVerdict.SKIPPED) for poll in polls}
+    locked = {row.id: row for row in run("poll_lock", hosts=[poll.host for poll in polls])}
+    asked: list[_Asked] = []
+    for poll in polls:
+        host = locked.get(poll.host)
+        if host is None:
+            continue
+        refusal = _refusal(host, poll)
+        if refusal is None:
+            asked.append(_Asked(poll, host.max_concurrency))
+        else:
+            answers[poll.host] = Answer(poll.host, refusal)
+    asked = _order(asked, answers)
+    if asked:
+        _reconcile(asked)
+        _acknowledge(asked)
+        _redeliver(asked)
+        _claim(asked)
+    for one in asked:
+        answers[one.poll.host] = _answer(one)
+    return answers, asked
+
+
+def _refusal(host: Any, poll: Poll) -> PollVerdict | None:
+    if host.credential_generation != poll.generation:
+        return PollVerdict.REVOKED
+    if host.status == HostStatus.PENDING:
+        return PollVerdict.PENDING
+    if host.status != HostStatus.ACTIVE:
+        return PollVerdict.DISABLED
+    return PollVerdict.QUARANTINED if host.quarantined else None
+
+
+def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
+    """Drop polls that are not the newest of their host; store those that are."""
+    hosts = [one.poll.host for one in asked]
+    stored = {row.host_id: row for row in run("poll_sessions", hosts=hosts)}
+    retired = _retired(asked)
+    accepted: list[_Asked] = []
+    newer: list[_Asked] = []
+    shared: list[int] = []
+    for one in asked:
+        row = stored.get(one.poll.host)
+        session = row and StoredSession(row.journal_id, row.run, row.seq, row.instance_id)
+        order = judge_order(one.poll, session, retired[one.poll.host])
+        if order is Order.QUARANTINE:
+            shared.append(one.poll.host)
+            answers[one.poll.host] = Answer(one.poll.host, PollVerdict.QUARANTINED)
+        elif order is Order.SUPERSEDED:
+            answers[one.poll.host] = Answer(one.poll.host, PollVerdict.SUPERSEDED)
+        else:
+            accepted.append(one)
+            if order is Order.ACCEPT:
+                newer.append(one)
+            else:
+                one.instance_age_seconds = row.instance_age_seconds
+    _store(newer)
+    _quarantine(shared)
+    return accepted
+
+
+def _retired(asked: Sequence[_Asked]) -> dict[int, dict[UUID, tuple[int, int]]]:
+    retired: dict[int, dict[UUID, tuple[int, int]]] = defaultdict(dict)
+    first = [one.poll for one in asked if one.poll.first]
+    if first:
+        identities = [p.journal_id for p in first] + [p.instance_id for p in first]
+        hosts = [poll.host for poll in first]
+        for row in run("poll_retired", hosts=hosts, identities=identities):
+            retired[row.host_id][row.identity] = (row.run, row.seq)
+    return retired
+
+
+def _store(newer: Sequence[_Asked]) -> None:
+    if not newer:
+        return
+    by_host = {one.poll.host: one for one in newer}
+    polls = [one.poll for one in newer]
+    for row in run("poll_store", hosts=list(by_host), **_pairs(polls)):
+        by_host[row.host_id].instance_age_seconds = row.instance_age_seconds
+
+
+def _pairs(polls: Sequence[Poll]) -> dict[str, list[Any]]:
+    return {
+        "journals": [poll.journal_id for poll in polls],
+        "instances": [poll.instance_id for poll in polls],
+        "runs": [poll.run for poll in polls],
+        "seqs": [poll.seq for poll in polls],
+    }
+
+
+def _quarantine(hosts: list[int]) -> None:
+    if not hosts:
+        return
+    reason = "two agents share this host's identity (a clone, or a restored snapshot)"
+    rows = run("poll_quarantine", hosts=hosts, reason=reason)
+    audit.record(
+        actor=SYSTEM,
+        action="host.quarantine",
+        object_type="host",
+        object_ids=[str(row.host_id) for row in rows],
+        after={"reason": reason},
+    )
+
+
+def _reconcile(asked: Sequence[_Asked]) -> None:
+    rows: dict[int, list[Any]] = defaultdict(list)
+    known: set[tuple[int, UUID]] = set()
+    for row in run("poll_in_flight", hosts=[one.poll.host for one in asked]):
+        rows[row.host_id].append(row)
+        known.add((row.host_id, row.fence))
+    unknown = [
+        held.fence
+        for one in asked
+        for held in one.poll.holding
+        if (one.poll.host, held.fence) not in known
+    ]
+    others = {row.fence: row for row in run("poll_fences", fences=unknown)} if unknown else {}
+    for one in asked:
+        one.found = reconcile(one.poll, rows[one.poll.host], others, settled=one.settled)
+        if one.found.foreign:
+            _audit_foreign(one.poll.host, one.found.foreign)
+
+
+def _audit_foreign(host: int, fences: Sequence[UUID]) -> None:
+    audit.record(
+        actor=SYSTEM,
+        action="host.foreign_fence",
+        object_type="host",
+        object_ids=[str(host)],
+        after={"fences": [str(fence) for fence in fences], "where": "poll"},
+    )
+
+
+def _acknowledge(asked: Sequence[_Asked]) -> None:
+    rows = [row for one in asked for row in one.found.rows(Fate.ACKNOWLEDGE)]
+    if rows:
+        moved = run(
+            "poll_acknowledge",
+            rows=rows,
+            sources=sources(ROW_TRANSITIONS, RowStatus.RUNNING),
+            grace_seconds=_grace_seconds(),
+        )
+        move_counts(as_moves(moved))
+
+
+def _grace_seconds() -> float:
+    """How long after a command's own time-out its result may still arrive."""
+    return float(settings.DM_KILL_GRACE_SECONDS + settings.DM_UPLOAD_GRACE_SECONDS)
+
+
+def _redeliver(asked: Sequence[_Asked]) -> None:
+    again = [(one, row) for one in asked for row in one.found.rows(Fate.REDELIVER)]
+    if not again:
+        return
+    by_host = {one.poll.host: one for one in asked}
+    delivered = run(
+        "poll_redeliver",
+        rows=[row for _, row in again],
+        grace_seconds=settings.DM_POLL_HOLD_SECONDS + _grace_seconds(),
+        **_pairs([one.poll for one, _ in again]),
+    )
+    for row, delivery in zip(delivered, deliveries_of(delivered), strict=True):
+        by_host[row.host_id].commands.append(delivery)
+
+
+def _claim(asked: Sequence[_Asked]) -> None:
+    by_host = {}
+    for one in asked:
+        limit = one.max_concurrency
+        if one.poll.slots is not None:
+            limit = min(limit, one.poll.slots)
+        one.free = max(0, limit - one.found.occupied)
+        if one.free:
+            by_host[one.poll.host] = one
+    if not by_host:
+        return
+    claimed = run(
+        "claim",
+        hosts=list(by_host),
+        free=[one.free for one in by_host.values()],
+        grace_seconds=settings.DM_POLL_HOLD_SECONDS + _grace_seconds(),
+        **_pairs([one.poll for one in by_host.values()]),
+    )
+    claimed.sort(key=lambda row: row.id)
+    for row, delivery in zip(claimed, deliveries_of(claimed), strict=True):
+        one = by_host[row.host_id]
+        one.commands.append(delivery)
+        one.claimed += 1
+    move_counts(as_moves(claimed))
+
+
+def _answer(one: _Asked) -> Answer:
+    waiting = Fate.WAIT in one.found.fates.values()
+    to_end = one.found.rows(Fate.INTERRUPT) or one.found.rows(Fate.NEVER_STARTED)
+    return Answer(
+        host=one.poll.host,
+        verdict=PollVerdict.OK,
+        commands=tuple(one.commands),
+        cancel=tuple(one.found.cancel),
+        more=bool(to_end) or one.claimed == one.free,
+        max_concurrency=one.max_concurrency,
+        recheck_seconds=(
+            max(0.05, settings.DM_INSTANCE_SETTLE_SECONDS - one.instance_age_seconds)
+            if waiting
+            else None
+        ),
+    )
+
+
+def _end_unaccounted(asked: Sequence[_Asked]) -> Settled:
+    """End, in the full lock order, the rows that polls gave no account of."""
+    ends = [
+        (one.poll, row, fate is Fate.NEVER_STARTED)
+        for one in asked
+        for row, fate in one.found.fates.items()
+        if fate in (Fate.INTERRUPT, Fate.NEVER_STARTED)
+    ]
+    return _end_rows(ends) if ends else Settled()
+
+
+@in_transaction
+def _end_rows(ends: Sequence[tuple[Poll, int, bool]]) -> Settled:
+    rows = [row for _, row, _ in ends]
+    lock_tasks(row.task_id for row in run("unaccounted_tasks", rows=rows))
+    run("hosts_lock", hosts=sorted({poll.host for poll, _, _ in ends}))
+    moved = run(
+        "unaccounted_end",
+        rows=rows,
+        never_started=[never_started for _, _, never_started in ends],
+        journals=[poll.journal_id for poll, _, _ in ends],
+        runs=[poll.run for poll, _, _ in ends],
+        seqs=[poll.seq for poll, _, _ in ends],
+    )
+    return settle(as_moves(moved))

@@ -1,0 +1,189 @@
+"""Takes results in: one transaction a batch, a verdict for each, and no poison holds up its neighbours."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from django.db import DataError, IntegrityError
+
+from devops_manager.access import audit
+from devops_manager.access.actors import SYSTEM
+from hosts_app.states import HostStatus
+from tasks_app.normalize import normalized_digest
+from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
+from tasks_app.queue.statements import in_transaction, run
+from tasks_app.records import Result, ResultVerdict, Verdict
+from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+logger = logging.getLogger(__name__)
+
+# SQLSTATE class 22 and 23, and text that cannot be encoded: the data is at fault, not the database
+_POISON = (DataError, IntegrityError, UnicodeError)
+
+
+def report(results: Sequence[Result]) -> tuple[list[ResultVerdict], list[Settled]]:
+    """Write results and say what became of each, in their order; committed when this returns.
+
+    A batch that fails on its data is split until the offender is alone; that one is ``invalid``.
+    Raises ``django.db.OperationalError`` when PostgreSQL is away; then nothing of the last attempted
+    part was kept and the agents send again.
+    """
+    verdicts: list[ResultVerdict] = []
+    settled: list[Settled] = []
+    parts = [list(results)]
+    while parts:
+        part = parts.pop()
+        try:
+            part_verdicts, part_settled = _write(part)
+        except _POISON as error:
+            if len(part) == 1:
+                logger.warning("result %s cannot be stored: %s", part[0].fence, error)
+                verdicts.append(
+                    ResultVerdict(part[0].fence, Verdict.INVALID, detail=_reason(error))
+                )
+            else:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+            continue
+        verdicts += part_verdicts
+        settled.append(part_settled)
+    return verdicts, settled
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+@in_transaction
+def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
+    first: dict[UUID, Result] = {}
+    for result in results:
+        first.setdefault(result.fence, result)
+    refused = _refused_hosts({result.host for result in results}, results)
+    usable = [result for result in first.values() if result.host not in refused]
+    lock_tasks(row.task_id for row in run("report_locate", fences=[r.fence for r in usable]))
+    written = _apply(usable)
+    late = _keep_late([result for result in usable if result.fence not in written])
+    settled = settle(as_moves(written.values()))
+    rest = [r for r in usable if r.fence not in written and r.fence not in late]
+    judged = _judge(rest)
+    verdicts = []
+    for result in results:
+        if result.host in refused:
+            verdict = ResultVerdict(result.fence, Verdict.REFUSED, reason=refused[result.host])
+        elif result is not first[result.fence]:
+            same = result.digest == first[result.fence].digest
+            verdict = ResultVerdict(result.fence, Verdict.DUPLICATE if same else Verdict.CONFLICT)
+        elif result.fence in judged:
+            verdict = ResultVerdict(result.fence, judged[result.fence])
+        else:
+            verdict = ResultVerdict(result.fence, Verdict.ACCEPTED)
+        verdicts.append(verdict)
+    return verdicts, settled
+
+
+def _refused_hosts(hosts: Iterable[int], results: Iterable[Result]) -> dict[int, str]:
+    """Say which hosts may not report: their results stay with the agent."""
+    generations = {result.host: result.generation for result in results}
+    refused = dict.fromkeys(hosts, "revoked")
+    for row in run("report_hosts", hosts=list(generations)):
+        if row.credential_generation != generations[row.id]:
+            continue
+        if row.status == HostStatus.ACTIVE:
+            del refused[row.id]
+        else:
+            refused[row.id] = row.status
+    return refused
+
+
+def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
+    return {
+        "fences": [r.fence for r in results],
+        "statuses": [r.status for r in results],
+        "exit_codes": [r.exit_code for r in results],
+        "error_codes": [r.error_code for r in results],
+        "error_messages": [r.error_message for r in results],
+        "execution_times": [r.execution_time_ms for r in results],
+        "output_digests": [r.output_digest for r in results],
+        "normalized": [normalized_digest(r.stdout, r.stderr) for r in results],
+        "digests": [r.digest for r in results],
+    }
+
+
+def _apply(results: Sequence[Result]) -> dict[UUID, Any]:
+    if not results:
+        return {}
+    rows = run(
+        "report_apply",
+        hosts=[r.host for r in results],
+        generations=[r.generation for r in results],
+        sources=sources(ROW_TRANSITIONS, RowStatus.COMPLETED),
+        **_columns(results),
+    )
+    written = {row.fence: row for row in rows}
+    _keep_outputs(
+        [(written[r.fence].id, written[r.fence].attempt, r) for r in results if r.fence in written]
+    )
+    return written
+
+
+def _keep_outputs(kept: Sequence[tuple[int, int, Result]]) -> None:
+    if not kept:
+        return
+    run(
+        "report_outputs",
+        rows=[row for row, _, _ in kept],
+        attempts=[attempt for _, attempt, _ in kept],
+        stdout_heads=[r.stdout.head for _, _, r in kept],
+        stdout_tails=[r.stdout.tail for _, _, r in kept],
+        stdout_dropped=[r.stdout.dropped_bytes for _, _, r in kept],
+        stderr_heads=[r.stderr.head for _, _, r in kept],
+        stderr_tails=[r.stderr.tail for _, _, r in kept],
+        stderr_dropped=[r.stderr.dropped_bytes for _, _, r in kept],
+    )
+
+
+def _keep_late(results: Sequence[Result]) -> set[UUID]:
+    """Keep results of attempts that a retry put away, with their attempts."""
+    if not results:
+        return set()
+    rows = run("report_late", hosts=[r.host for r in results], **_columns(results))
+    by_fence = {result.fence: result for result in results}
+    _keep_outputs([(row.command_host_id, row.attempt, by_fence[row.fence]) for row in rows])
+    return {row.fence for row in rows}
+
+
+def _judge(results: Sequence[Result]) -> dict[UUID, Verdict]:
+    """Say why results were not written: the same again, another one, or not this host's."""
+    if not results:
+        return {}
+    stored = {row.fence: row for row in run("report_judge", fences=[r.fence for r in results])}
+    verdicts = {}
+    for result in results:
+        row = stored.get(result.fence)
+        if row is None:
+            verdicts[result.fence] = Verdict.UNKNOWN
+        elif row.host_id != result.host:
+            verdicts[result.fence] = Verdict.UNKNOWN
+            _audit("host.foreign_fence", result, {"where": "report"})
+        elif row.result_digest == result.digest:
+            verdicts[result.fence] = Verdict.DUPLICATE
+        else:
+            verdicts[result.fence] = Verdict.CONFLICT
+            _audit("result.conflict", result, {"kept": row.status, "reported": result.status})
+    return verdicts
+
+
+def _audit(action: str, result: Result, after: dict[str, str]) -> None:
+    audit.record(
+        actor=SYSTEM,
+        action=action,
+        object_type="host",
+        object_ids=[str(result.host)],
+        after={"fence": str(result.fence), **after},
+    )

@@ -1,0 +1,132 @@
+"""Admission: which tasks run now, which wait, and when the queue is full.
+
+At most DM_MAX_CONCURRENT_TASKS run, at most DM_QUEUE_CAPACITY wait, by priority and then age. One
+advisory lock orders all who start, resume or admit; whoever counts, counts after taking it, in a
+statement of its own: counted in the same statement, two of them both see room for the last one.
+"""
+
+from __future__ import annotations
+
+
+from django.conf import settings
+from django.db import connection
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from devops_manager.lib import enqueue
+from devops_manager.lib.errors import DomainError, InvalidInput, LimitReached
+from hosts_app.selectors import resolve_target
+from hosts_app.targets import parse_target
+from tasks_app import queue
+from tasks_app.models import Command, Task, TaskWindow
+from tasks_app.services.settlement import FAN_OUT_JOB
+from tasks_app.states import TaskStatus
+
+
+_LOCK_KEY = 0x646D_0001  # "dm", 1: chosen once, for this database only
+_RETRY_AFTER_SECONDS = 10
+
+
+def lock_admission() -> None:
+    """Take the admission lock until the end of the transaction; the first of the lock order."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
+
+
+def queue_task(task: Task) -> None:
+    """Put a pending or paused task into the queue and admit what there is room for.
+
+    The caller holds the admission lock and the task's. Raises InvalidInput when the task itself is
+    admitted and its target is empty or names what is gone, LimitReached ``queue_full`` when it has to
+    wait and no more may: the caller's transaction is rolled back and the task stays as it was.
+    """
+    Task.objects.filter(pk=task.pk).update(status=TaskStatus.QUEUED, queued_at=Now())
+    _admit_waiting(starting=task.pk)
+    waiting = Task.objects.filter(status=TaskStatus.QUEUED).count()
+    if waiting > settings.DM_QUEUE_CAPACITY:
+        task.refresh_from_db(fields=["status"])
+        if task.status == TaskStatus.QUEUED:
+            raise LimitReached(
+                _("The queue is full: %(count)d tasks wait. The task was kept; start it later.")
+                % {"count": settings.DM_QUEUE_CAPACITY},
+                code="queue_full",
+                retry_after_seconds=_RETRY_AFTER_SECONDS,
+            )
+
+
+@queue.in_transaction
+def admit_tasks() -> int:
+    """Admit queued tasks while there is room; return how many now run.
+
+    Safe at any time, twice, and at the same time as itself.
+    """
+    if not Task.objects.filter(status=TaskStatus.QUEUED).exists():
+        return 0
+    lock_admission()
+    return _admit_waiting(starting=None)
+
+
+def _admit_waiting(*, starting: int | None) -> int:
+    room = settings.DM_MAX_CONCURRENT_TASKS
+    room -= Task.objects.filter(status=TaskStatus.RUNNING).count()
+    admitted = 0
+    while admitted < room:
+        task = (
+            Task.objects.select_for_update(no_key=True)
+            .filter(status=TaskStatus.QUEUED)
+            .order_by("-priority", "queued_at", "id")
+            .first()
+        )
+        if task is None:
+            break
+        try:
+            _run_task(task)
+        except DomainError as error:
+            if task.pk == starting:
+                raise
+            _fail_task(task, error)
+            continue
+        admitted += 1
+    return admitted
+
+
+def _run_task(task: Task) -> None:
+    """Freeze the targets and let the task run, in one transaction with ``total_hosts``."""
+    resumed = task.started_at is not None
+    if not resumed:
+        hosts = _targets(task)
+        size = settings.DM_BATCH_SIZE
+        TaskWindow.objects.bulk_create(
+            TaskWindow(task=task, no=start // size + 1, host_ids=hosts[start : start + size])
+            for start in range(0, len(hosts), size)
+        )
+        Task.objects.filter(pk=task.pk).update(started_at=Now(), total_hosts=len(hosts))
+    Task.objects.filter(pk=task.pk, status=TaskStatus.QUEUED).update(status=TaskStatus.RUNNING)
+    enqueue.after_commit(FAN_OUT_JOB, task.pk)
+
+
+def _targets(task: Task) -> list[int]:
+    pinned = Command.objects.filter(task=task, host__isnull=False).values_list("host_id", flat=True)
+    hosts = {host for host in pinned if host is not None}
+    target = parse_target(task.target)
+    everywhere = Command.objects.filter(task=task, host__isnull=True).exists()
+    if target or everywhere or not hosts:
+        hosts.update(resolve_target(target=target, allowed_groups=task.allowed_groups))
+    if not everywhere:
+        hosts = {host for host in pinned if host is not None}
+    if not hosts:
+        raise InvalidInput(_("The target is empty."), code="empty_target")
+    return sorted(hosts)
+
+
+def _fail_task(task: Task, error: DomainError) -> None:
+    """End a task that waited and whose target is gone by now; it says why."""
+    reasons = [str(reason) for reasons in error.fields.values() for reason in reasons]
+    message = " ".join([str(error.detail), *reasons])[:500]
+    Task.objects.filter(pk=task.pk, status=TaskStatus.QUEUED).update(
+        status=TaskStatus.FAILED,
+        finished_at=Now(),
+        error_code=error.code,
+        error_message=message,
+    )
+    Command.objects.filter(task=task).update(status="canceled")

@@ -1,0 +1,112 @@
+"""Start, stop and cancel a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from devops_manager.access import audit
+from devops_manager.lib import announce
+from devops_manager.lib.errors import Conflict, NotFound
+from tasks_app import cache, queue
+from tasks_app.models import Command, Task
+from tasks_app.services.admission import lock_admission, queue_task
+from tasks_app.services.settlement import follow_up
+from tasks_app.states import TASK_TERMINAL, CommandStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from devops_manager.access.actors import Actor
+
+
+@queue.in_transaction
+def start_task(*, actor: Actor, task_id: UUID) -> Task:
+    """Start a pending task: it runs when there is room, else it waits in the queue.
+
+    Returns the task, running or queued. Its fan-out begins after the commit. Concurrent starts take
+    turns on the admission lock, so that no more run than may. Raises NotFound; Conflict
+    ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names what
+    is gone; LimitReached ``queue_full``, and then the task stays pending.
+    """
+    lock_admission()
+    task = _lock_task(task_id)
+    if task.status != TaskStatus.PENDING:
+        raise _not_from(task, _("Only a task that has not been started can be started."))
+    queue_task(task)
+    return _done(actor, task, "task.start", before=task.status)
+
+
+@queue.in_transaction
+def stop_task(*, actor: Actor, task_id: UUID) -> Task:
+    """Dispatch nothing more; what runs may end.
+
+    Raises NotFound; Conflict ``illegal_transition`` when the task has ended or was not started.
+    Stopping twice does no more than once.
+    """
+    task = _lock_task(task_id)
+    if task.status == TaskStatus.PENDING:
+        raise _not_from(task, _("The task has not been started."))
+    return _end_early(actor, task, kill=False)
+
+
+@queue.in_transaction
+def cancel_task(*, actor: Actor, task_id: UUID) -> Task:
+    """Dispatch nothing more and kill what runs.
+
+    Rows that were delivered end when their agents say so, or as ``lost`` when they do not: the task
+    closes when every host has an outcome. Raises NotFound; Conflict ``illegal_transition`` when the
+    task has ended. Canceling twice does no more than once.
+    """
+    return _end_early(actor, _lock_task(task_id), kill=True)
+
+
+def _lock_task(task_id: UUID) -> Task:
+    task = Task.objects.select_for_update(no_key=True).filter(task_id=task_id).first()
+    if task is None:
+        raise NotFound(_("There is no such task."))
+    return task
+
+
+def _not_from(task: Task, sentence: str) -> Conflict:
+    state = _("Its state is: %(state)s.") % {"state": task.get_status_display()}
+    return Conflict(f"{sentence} {state}", code="illegal_transition")
+
+
+def _end_early(actor: Actor, task: Task, *, kill: bool) -> Task:
+    if task.status in TASK_TERMINAL:
+        raise _not_from(task, _("The task has ended already."))
+    before = task.status
+    asked = "cancel_requested_at" if kill else "stop_requested_at"
+    repeated = getattr(task, asked) is not None
+    if not repeated:
+        Task.objects.filter(pk=task.pk).update(**{asked: Now()})
+    if task.status in (TaskStatus.PENDING, TaskStatus.QUEUED):
+        Task.objects.filter(pk=task.pk).update(status=TaskStatus.CANCELED, finished_at=Now())
+        Command.objects.filter(task=task).update(status=CommandStatus.CANCELED)
+    else:
+        ended = queue.end_task(task=task.pk, kill=kill)
+        announce.wake(ended.wake_hosts)
+        follow_up(ended.settled)
+    if repeated:
+        task.refresh_from_db()
+        return task
+    return _done(actor, task, "task.cancel" if kill else "task.stop", before=before)
+
+
+def _done(actor: Actor, task: Task, action: str, *, before: str) -> Task:
+    task.refresh_from_db()
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="task",
+        object_ids=[str(task.task_id)],
+        before={"status": before},
+        after={"status": task.status},
+    )
+    changed = [task.task_id]
+    transaction.on_commit(lambda: cache.task_changed(changed))
+    return task

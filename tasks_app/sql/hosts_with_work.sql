@@ -1,0 +1,26 @@
+-- Purpose: which of the hosts that a gateway holds have something to be told: pending work of a running
+--          task, or a cancel that was not settled yet. Finds what no wake was heard for.
+-- Locks: none.
+-- Index: idx_command_hosts_claimable, idx_command_hosts_in_flight.
+SELECT host_id
+FROM unnest(%(hosts)s::bigint []) AS held (host_id)
+WHERE
+    EXISTS (
+        SELECT
+        FROM commands_hosts AS row
+        INNER JOIN tasks AS task ON row.task_id = task.id
+        WHERE
+            row.host_id = held.host_id
+            AND row.status = 'pending'
+            AND task.status = 'running'
+            AND row.deadline > now()
+            AND (row.not_before IS NULL OR row.not_before <= now())
+    )
+    OR EXISTS (
+        SELECT
+        FROM commands_hosts AS row
+        WHERE
+            row.host_id = held.host_id
+            AND row.status IN ('claimed', 'running')
+            AND row.cancel_requested_at IS NOT NULL
+    )

@@ -1,0 +1,11 @@
+-- Purpose: the rows of listed fences that are not in flight on the host that listed them.
+-- Locks: none.
+-- Index: commands_hosts_fence_key.
+SELECT
+    fence,
+    host_id,
+    status,
+    result_digest IS NOT NULL AS reported,
+    cancel_requested_at IS NOT NULL AS cancel_requested
+FROM commands_hosts
+WHERE fence = ANY(%(fences)s::uuid [])

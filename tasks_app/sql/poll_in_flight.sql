@@ -1,0 +1,20 @@
+-- Purpose: what these hosts have in hand, for counting slots and for reconciliation.
+-- Locks: none of its own. Under the hosts' locks (poll_lock) the set can only shrink, by reports.
+-- Index: idx_command_hosts_in_flight.
+SELECT
+    id,
+    host_id,
+    command_id,
+    fence,
+    attempt,
+    status,
+    cancel_requested_at,
+    coalesce(delivery_deadline < now(), false) AS out_of_time,
+    delivered_journal,
+    delivered_instance,
+    delivered_run,
+    delivered_seq
+FROM commands_hosts
+WHERE
+    host_id = ANY(%(hosts)s::bigint [])
+    AND status IN ('claimed', 'running')

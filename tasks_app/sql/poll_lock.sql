@@ -1,0 +1,14 @@
+-- Purpose: first statement of a look-up. Locks the hosts that asked and says what they may do.
+-- Locks: hosts FOR NO KEY UPDATE in id order; hosts that another look-up holds are skipped.
+--        Not FOR UPDATE: the foreign-key locks of a fan-out would block it.
+-- Index: hosts_pkey.
+SELECT
+    id,
+    status,
+    credential_generation,
+    quarantined_at IS NOT NULL AS quarantined,
+    max_concurrency
+FROM hosts
+WHERE id = ANY(%(hosts)s::bigint [])
+ORDER BY id
+FOR NO KEY UPDATE SKIP LOCKED

@@ -1,0 +1,66 @@
+-- Purpose: writes results where the fence still matches and the state allows it.
+--          An interruption that the server inferred (it has no result) gives way to a result.
+-- Locks: the rows FOR NO KEY UPDATE in id order, after tasks (tasks_lock), before commands.
+-- Index: commands_hosts_fence_key, hosts_pkey.
+WITH given AS (
+    SELECT *
+    FROM unnest(
+        %(fences)s::uuid [], %(hosts)s::bigint [], %(generations)s::int [], %(statuses)s::text [],
+        %(exit_codes)s::int [], %(error_codes)s::text [], %(error_messages)s::text [],
+        %(execution_times)s::bigint [], %(output_digests)s::bytea [], %(normalized)s::bytea [],
+        %(digests)s::bytea []
+    ) AS results (
+        fence, host_id, generation, status, exit_code, error_code, error_message, execution_time,
+        output_digest, output_digest_normalized, result_digest
+    )
+),
+
+old AS (
+    SELECT
+        row.id,
+        row.status AS old_status
+    FROM given
+    INNER JOIN commands_hosts AS row ON given.fence = row.fence AND given.host_id = row.host_id
+    INNER JOIN hosts AS host
+        ON
+            given.host_id = host.id
+            AND given.generation = host.credential_generation
+            AND host.status = 'active'
+    WHERE
+        row.status = ANY(%(sources)s::text [])
+        AND (row.status <> 'interrupted' OR row.result_digest IS NULL)
+    ORDER BY row.id
+    FOR NO KEY UPDATE OF row
+)
+
+UPDATE commands_hosts AS row SET
+    status = given.status,
+    exit_code = given.exit_code,
+    error_code = given.error_code,
+    error_message = given.error_message,
+    execution_time = given.execution_time,
+    output_digest = given.output_digest,
+    output_digest_normalized = given.output_digest_normalized,
+    result_digest = given.result_digest,
+    started_at = coalesce(
+        row.started_at,
+        CASE
+            WHEN given.execution_time IS NOT NULL
+                THEN greatest(
+                    row.claimed_at, now() - make_interval(secs => given.execution_time / 1000.0)
+                )
+        END
+    ),
+    finished_at = now(),
+    cancel_state = CASE
+        WHEN row.cancel_requested_at IS NULL THEN row.cancel_state
+        WHEN given.status = 'canceled' THEN 'confirmed'
+        WHEN given.status = 'interrupted' THEN 'unknown'
+        ELSE 'too_late'
+    END,
+    revision = pg_current_xact_id()::text::bigint
+FROM old, given
+WHERE row.id = old.id AND row.fence = given.fence
+RETURNING
+    row.id, row.task_id, row.host_id, row.command_id, old.old_status, row.status,
+    row.fence, row.attempt

@@ -1,0 +1,120 @@
+-- Purpose: moves a task's host outcomes by what just happened to its rows, and closes it when the
+--          outcomes sum to its hosts. A host counts once all its rows in the task have ended; its
+--          outcome is the first present of failed, lost, canceled, skipped, completed. A task that
+--          is closed already may only change between completed, partial and failed.
+--          dropped: hosts of windows that will never get rows; they count as canceled.
+-- Locks: tasks rows that tasks_lock holds.
+-- Index: idx_commands_task_id, uniq_command_hosts_command_host, tasks_pkey.
+WITH moved AS (
+    SELECT *
+    FROM unnest(
+        %(rows)s::bigint [], %(tasks)s::bigint [], %(hosts)s::bigint [], %(old_statuses)s::text []
+    ) AS moves (id, task_id, host_id, old_status)
+),
+
+pairs AS (
+    SELECT DISTINCT
+        task_id,
+        host_id
+    FROM moved
+),
+
+hosts_in_task AS (
+    SELECT
+        pairs.task_id,
+        CASE
+            WHEN bool_or(coalesce(moved.old_status, row.status) IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
+            WHEN bool_or(coalesce(moved.old_status, row.status) IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
+                THEN 'failed'
+            WHEN bool_or(coalesce(moved.old_status, row.status) = 'lost') THEN 'lost'
+            WHEN bool_or(coalesce(moved.old_status, row.status) = 'canceled') THEN 'canceled'
+            WHEN bool_or(coalesce(moved.old_status, row.status) = 'skipped') THEN 'skipped'
+            ELSE 'completed'
+        END AS outcome_before,
+        CASE
+            WHEN bool_or(row.status IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
+            WHEN bool_or(row.status IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
+                THEN 'failed'
+            WHEN bool_or(row.status = 'lost') THEN 'lost'
+            WHEN bool_or(row.status = 'canceled') THEN 'canceled'
+            WHEN bool_or(row.status = 'skipped') THEN 'skipped'
+            ELSE 'completed'
+        END AS outcome_after
+    FROM pairs
+    INNER JOIN commands AS command ON pairs.task_id = command.task_id
+    INNER JOIN commands_hosts AS row
+        ON command.id = row.command_id AND pairs.host_id = row.host_id
+    LEFT JOIN moved ON row.id = moved.id
+    GROUP BY pairs.task_id, pairs.host_id
+),
+
+dropped AS (
+    SELECT *
+    FROM unnest(%(dropped_tasks)s::bigint [], %(dropped_hosts)s::int []) AS windows (task_id, hosts)
+),
+
+delta AS (
+    SELECT
+        task_id,
+        count(*) FILTER (WHERE outcome_after = 'completed') - count(*) FILTER (WHERE outcome_before = 'completed')
+            AS completed,
+        count(*) FILTER (WHERE outcome_after = 'failed') - count(*) FILTER (WHERE outcome_before = 'failed')
+            AS failed,
+        count(*) FILTER (WHERE outcome_after = 'lost') - count(*) FILTER (WHERE outcome_before = 'lost')
+            AS lost,
+        count(*) FILTER (WHERE outcome_after = 'canceled') - count(*) FILTER (WHERE outcome_before = 'canceled')
+            AS canceled,
+        count(*) FILTER (WHERE outcome_after = 'skipped') - count(*) FILTER (WHERE outcome_before = 'skipped')
+            AS skipped
+    FROM hosts_in_task
+    GROUP BY task_id
+),
+
+after AS (
+    SELECT
+        task.id,
+        task.status AS old_status,
+        task.completed_hosts + coalesce(delta.completed, 0) AS completed,
+        task.failed_hosts + coalesce(delta.failed, 0) AS failed,
+        task.lost_hosts + coalesce(delta.lost, 0) AS lost,
+        task.canceled_hosts + coalesce(delta.canceled, 0) + coalesce(dropped.hosts, 0) AS canceled,
+        task.skipped_hosts + coalesce(delta.skipped, 0) AS skipped,
+        task.total_hosts,
+        task.stop_requested_at IS NOT NULL OR task.cancel_requested_at IS NOT NULL AS ended_early
+    FROM tasks AS task
+    LEFT JOIN delta ON task.id = delta.task_id
+    LEFT JOIN dropped ON task.id = dropped.task_id
+    WHERE task.id IN (SELECT task_id FROM pairs UNION SELECT task_id FROM dropped)
+),
+
+judged AS (
+    SELECT
+        after.*,
+        CASE
+            WHEN after.old_status = 'canceled' THEN 'canceled'
+            WHEN after.completed + after.failed + after.lost + after.canceled + after.skipped
+                < after.total_hosts
+                THEN after.old_status
+            WHEN after.completed = after.total_hosts THEN 'completed'
+            WHEN after.ended_early AND after.old_status IN ('running', 'paused') THEN 'canceled'
+            WHEN after.completed = 0 THEN 'failed'
+            ELSE 'partial'
+        END AS new_status
+    FROM after
+)
+
+UPDATE tasks AS task SET
+    completed_hosts = judged.completed,
+    failed_hosts = judged.failed,
+    lost_hosts = judged.lost,
+    canceled_hosts = judged.canceled,
+    skipped_hosts = judged.skipped,
+    status = judged.new_status,
+    finished_at = CASE
+        WHEN judged.new_status IN ('running', 'paused') THEN NULL
+        ELSE coalesce(task.finished_at, now())
+    END,
+    revision = task.revision + 1
+FROM judged
+WHERE task.id = judged.id
+RETURNING task.id, task.task_id, judged.old_status, task.status
