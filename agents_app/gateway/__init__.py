@@ -1,0 +1,1 @@
+"""The gateway: the bare ASGI application that agents talk to."""

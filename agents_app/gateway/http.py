@@ -95,9 +95,7 @@ class ClientGone(Exception):  # noqa: N818 - not an error of ours
 
 def invalid(detail: str, field: str = "", field_text: str = "") -> Problem:
     """Return a 400 that names the field."""
-    return Problem(
-        400, protocol.CODE_INVALID_REQUEST, detail, field=field, field_text=field_text
-    )
+    return Problem(400, protocol.CODE_INVALID_REQUEST, detail, field=field, field_text=field_text)
 
 
 def unavailable() -> Problem:
@@ -148,6 +146,7 @@ class Headers:
     authorization: bytes = b""
     content_length: bytes | None = None
     content_encoding: bytes = b""
+    chunked: bool = False
 
     @classmethod
     def of(cls, scope: Scope) -> Headers:
@@ -160,10 +159,12 @@ class Headers:
                 found.content_length = value
             elif name == b"content-encoding":
                 found.content_encoding = value
+            elif name == b"transfer-encoding":
+                found.chunked = True
         return found
 
     def body_bytes(self, limit: int) -> int:
-        """Return the announced length. Raises Problem when there is none or it is over ``limit``."""
+        """Return the announced length. Raises Problem when it is missing or over ``limit``."""
         if self.content_encoding.lower() not in {b"", b"identity"}:
             raise Problem(415, protocol.CODE_INVALID_REQUEST, "Content-Encoding is not supported")
         if self.content_length is None:

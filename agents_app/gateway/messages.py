@@ -116,9 +116,7 @@ class EnrollMessage(Struct, frozen=True):
     """``enroll``."""
 
     token: Annotated[str, Meta(min_length=1, max_length=200)]
-    hostname: Annotated[
-        str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")
-    ]
+    hostname: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")]
     os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)]
     arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
     machine_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROL)]
@@ -135,8 +133,21 @@ ENROLL = msgspec.json.Decoder(EnrollMessage)
 # PostgreSQL stores no NUL in jsonb. An escaped backslash before ``u0000`` is caught too, which
 # refuses a fact that nobody has.
 _NUL = re.compile(rb"\\u0000")
+_MAX_DEPTH = 16
 
 
-def has_nul(value: object) -> bool:
-    """Tell whether a JSON value has a NUL character in any of its texts."""
-    return _NUL.search(msgspec.json.encode(value)) is not None
+def fault_of(facts: dict[str, Any]) -> str | None:
+    """Return why facts cannot be stored, or None."""
+    if _deeper(facts, _MAX_DEPTH):
+        return f"facts are nested more than {_MAX_DEPTH} deep"
+    if _NUL.search(msgspec.json.encode(facts)):
+        return "a fact has a NUL character"
+    return None
+
+
+def _deeper(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return False
+    return levels == 0 or any(_deeper(item, levels - 1) for item in value)

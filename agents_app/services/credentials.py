@@ -49,7 +49,7 @@ def issue_credential(*, host: Host, enrolled_with: EnrollmentToken | None = None
 
 
 def find_credentials(prefixes: Iterable[str]) -> dict[str, StoredCredential]:
-    """Return what is stored under each of these prefixes, in one query; unknown ones are left out."""
+    """Return what is stored under these prefixes, in one query; unknown ones are left out."""
     rows = AgentCredential.objects.filter(prefix__in=list(prefixes)).values_list(
         "prefix",
         "host_id",

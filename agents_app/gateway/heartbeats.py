@@ -1,0 +1,85 @@
+"""Heartbeats of polls and of agents that do not poll, written in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.group_commit import GroupCommit
+from hosts_app.services import Heartbeat, Load, record_heartbeats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agents_app.gateway.database import DatabaseThreads
+    from agents_app.gateway.messages import HeartbeatMessage, PollMessage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Beat:
+    beat: Heartbeat
+    written: asyncio.Future[None] | None
+
+
+class Heartbeats:
+    """Collects heartbeats while the batch before is being written."""
+
+    def __init__(self, database: DatabaseThreads, *, batch_limit: int) -> None:
+        """Start with none."""
+        self._database = database
+        self._batches = GroupCommit(self._write, limit=batch_limit)
+
+    def note(self, beat: Heartbeat) -> None:
+        """Write a heartbeat soon; a lost one is made good by the next poll."""
+        self._batches.add(_Beat(beat, None))
+
+    async def record(self, beat: Heartbeat) -> None:
+        """Write a heartbeat and return when it is committed. Raises DatabaseAway."""
+        written = asyncio.get_running_loop().create_future()
+        self._batches.add(_Beat(beat, written))
+        await written
+
+    async def _write(self, batch: Sequence[_Beat]) -> None:
+        failure: Exception | None = None
+        try:
+            await self._database.run(record_heartbeats, [item.beat for item in batch])
+        except DatabaseAway as error:
+            failure = error
+            logger.warning("%d heartbeats were not written: %s", len(batch), error)
+        except Exception as error:
+            # a defect; nobody may be left waiting for it
+            failure = error
+            logger.exception("%d heartbeats were not written", len(batch))
+        for item in batch:
+            if item.written is None or item.written.done():
+                continue
+            if failure is None:
+                item.written.set_result(None)
+            else:
+                item.written.set_exception(failure)
+
+
+def heartbeat_of(host: int, message: PollMessage | HeartbeatMessage) -> Heartbeat:
+    """Return what a message says of its host; the clocks are compared now."""
+    load = message.load
+    return Heartbeat(
+        host=host,
+        load=None
+        if load is None
+        else Load(
+            cpu_percent=load.cpu_percent,
+            memory_percent=load.memory_percent,
+            load1=load.load1,
+            disk_percent=load.disk_percent,
+        ),
+        running_count=(load.running or 0) if load is not None else 0,
+        clock_skew_ms=None if message.time is None else int((message.time - time.time()) * 1000),
+        boot_id=message.boot_id,
+        agent_version=message.agent_version,
+    )

@@ -1,0 +1,346 @@
+"""Held polls: when to ask the database about a host, and what to make of its answer.
+
+A poll costs no task and no query of its own. Its request coroutine is parked until the client
+leaves or ``Waiter.finish`` interrupts it; look-ups go out in batches, one batch at a time.
+
+**When.** A poll is registered first. It is looked up at once unless it directly follows a poll that
+this process answered with nothing to do, with the same ``holding``, ``slots`` and credential, and
+no hint came since that poll's last look-up was sent. It is looked up again when a hint comes (a
+wake, an accepted result, the query for pending work every few seconds, a new subscription), when a
+look-up skipped the host or asked to be repeated, and at the end of the hold. A look-up clears the
+hints that had come before it was sent, no others.
+
+**Order.** DESIGN section 5: a poll whose *first* look-up finds its own or a higher (run, seq)
+stored gets 409. For a poll that follows one answered here, the first look-up may be the one at the
+end of its hold. Until then the server's record shows the poll before, which does no harm:
+
+- nothing is delivered to a poll without a look-up, so no row carries a pair that is not stored;
+- a duplicate at another gateway is looked up there at once and stores the pair, which makes this
+  one the duplicate: of two equal polls one is served, whichever the database sees first;
+- two polls of one journal in this process are compared right here: a greater pair ends the older
+  poll with 409, its own or a smaller one gets 409 itself.
+
+A poll of another journal is looked up beside the held one, and takes its place only when the
+database says that it may.
+
+**Answers that get lost.** A look-up that fails answers 503 and is not repeated: whether it was
+committed is unknown, and the agent's next, greater poll settles it. What was claimed for a client
+that left is delivered again to its next poll, which is looked up at once because nothing was
+answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from agents_app import protocol
+from agents_app.gateway import authentication as auth
+from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.group_commit import GroupCommit
+from agents_app.gateway.heartbeats import heartbeat_of
+from agents_app.gateway.http import (
+    ClientGone,
+    Problem,
+    Receive,
+    Response,
+    json_response,
+    unavailable,
+)
+from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
+from tasks_app.records import Answer, Delivery, PollVerdict
+from tasks_app.services import dispatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from agents_app.gateway.authentication import Authentication, Caller
+    from agents_app.gateway.database import DatabaseThreads
+    from agents_app.gateway.heartbeats import Heartbeats
+    from agents_app.gateway.messages import PollMessage
+
+logger = logging.getLogger(__name__)
+
+SKIPPED_AGAIN_SECONDS = (0.05, 0.2)
+LIVE_CHUNK_BYTES = 64 * 1024
+
+
+def superseded() -> Problem:
+    """Return the answer to a poll that is not its host's newest."""
+    return Problem(
+        409, protocol.CODE_POLL_SUPERSEDED, "a poll with this pair or a greater one was seen"
+    )
+
+
+class Polls:
+    """Serves ``poll`` for all hosts of one process."""
+
+    def __init__(
+        self,
+        database: DatabaseThreads,
+        *,
+        hosts: Hosts,
+        heartbeats: Heartbeats,
+        authentication: Authentication,
+    ) -> None:
+        """Start with no poll held."""
+        self._database = database
+        self._hosts = hosts
+        self._heartbeats = heartbeats
+        self._authentication = authentication
+        self._draining = False
+        self._lookups: GroupCommit[Waiter] = GroupCommit(
+            self._look_up_batch,
+            limit=settings.DM_GATEWAY_BATCH,
+            keys=lambda waiter: (waiter.state.host,),
+        )
+
+    async def serve(self, message: PollMessage, caller: Caller, receive: Receive) -> Response:
+        """Hold one poll and return its answer.
+
+        Raises Problem for a refusal, ClientGone when the client left before.
+        """
+        if self._draining:
+            raise unavailable()
+        waiter = self._register(message, caller)
+        try:
+            await _park(waiter, receive)
+        finally:
+            waiter.leave()
+        if isinstance(waiter.answer, Problem):
+            raise waiter.answer
+        assert waiter.answer is not None
+        return waiter.answer
+
+    def hint(self, hosts: Iterable[int]) -> None:
+        """Note a reason to look at these hosts; those with a poll here are looked up now."""
+        for host in hosts:
+            state = self._hosts.get(host)
+            if state is not None:
+                self._hint(state)
+
+    def hint_all(self) -> None:
+        """Note a reason to look at every host that is known here."""
+        for state in self._hosts.all():
+            self._hint(state)
+
+    def drain(self) -> None:
+        """Answer every held poll, and from now on every new one, with 503: the process ends."""
+        self._draining = True
+        for state in self._hosts.all():
+            if state.current is not None:
+                state.current.finish(unavailable())
+
+    def _hint(self, state: HostState) -> None:
+        state.hint += 1
+        if state.current is not None:
+            self._look(state.current)
+
+    def _register(self, message: PollMessage, caller: Caller) -> Waiter:
+        loop = asyncio.get_running_loop()
+        state = self._hosts.state(caller.host, loop.time())
+        held = state.current
+        if held is not None and held.done:  # it has its answer and is about to leave
+            held = None
+        pair = (message.run, message.seq)
+        if held is not None and held.message.journal_id == message.journal_id:
+            if pair <= held.pair:
+                raise superseded()
+            held.finish(superseded())
+            state.current = held = None
+        hold = settings.DM_POLL_HOLD_SECONDS
+        if message.wait_seconds is not None:
+            hold = min(hold, message.wait_seconds)
+        waiter = Waiter(
+            state=state,
+            message=message,
+            caller=caller,
+            holding=holding_of(message),
+            hold_until=loop.time() + hold,
+            heartbeat=heartbeat_of(caller.host, message),
+            final=hold <= 0,
+        )
+        quiet = held is None and waiter.follows() and state.hint == state.cleared
+        if held is None:
+            state.current = waiter
+            state.answered = None
+        if quiet and not waiter.final:
+            self._heard(waiter)
+        else:
+            self._look(waiter)
+        if not waiter.final:
+            waiter.hold_timer = loop.call_at(waiter.hold_until, self._end_hold, waiter)
+        return waiter
+
+    def _end_hold(self, waiter: Waiter) -> None:
+        waiter.final = True
+        self._look(waiter)
+
+    def _look(self, waiter: Waiter) -> None:
+        if not waiter.done and not waiter.queued:
+            waiter.queued = True
+            self._lookups.add(waiter)
+
+    def _look_in(self, seconds: float, waiter: Waiter) -> None:
+        if waiter.again_timer is not None:
+            waiter.again_timer.cancel()
+        loop = asyncio.get_running_loop()
+        waiter.again_timer = loop.call_later(seconds, self._look, waiter)
+
+    def _heard(self, waiter: Waiter) -> None:
+        if waiter.heartbeat is not None:
+            self._heartbeats.note(waiter.heartbeat)
+            waiter.heartbeat = None
+
+    async def _look_up_batch(self, batch: Sequence[Waiter]) -> None:
+        live = [waiter for waiter in batch if not waiter.done]
+        if not live:
+            return
+        for waiter in live:
+            waiter.read_hint = waiter.state.hint
+        failure = None
+        answers: dict[int, Answer] = {}
+        try:
+            answers = await self._database.run(dispatch.look_up, [waiter.poll() for waiter in live])
+        except DatabaseAway as error:
+            logger.warning("%d polls could not be looked up: %s", len(live), error)
+            failure = unavailable
+        except Exception:
+            # a defect; nobody may be left waiting for it
+            logger.exception("%d polls could not be looked up", len(live))
+            failure = _defect
+        for waiter in live:
+            waiter.queued = False
+            if failure is not None:
+                waiter.state.answered = None
+                waiter.finish(failure())
+            else:
+                self._settle(waiter, answers.get(waiter.state.host))
+
+    def _settle(self, waiter: Waiter, answer: Answer | None) -> None:
+        if waiter.done:  # its client left, or a greater poll came: that one is looked up anyway
+            waiter.state.answered = None
+            return
+        if answer is None or answer.verdict is PollVerdict.SKIPPED:
+            self._look_in(random.uniform(*SKIPPED_AGAIN_SECONDS), waiter)  # noqa: S311 - jitter
+            return
+        problem = _problem_of(answer.verdict)
+        if problem is None:
+            self._serve_answer(waiter, answer)
+            return
+        if answer.verdict is not PollVerdict.SUPERSEDED:
+            self._authentication.forget([waiter.state.host])
+        waiter.finish(problem)
+
+    def _serve_answer(self, waiter: Waiter, answer: Answer) -> None:
+        state = waiter.state
+        if waiter.first:
+            waiter.first = False
+            self._heard(waiter)
+            if state.current is not None and state.current is not waiter:
+                state.current.finish(superseded())
+            state.current = waiter
+            state.answered = None
+        state.cleared = max(state.cleared, waiter.read_hint)
+        now = asyncio.get_running_loop().time()
+        due, next_due = due_cancels(state, waiter.message.instance_id, answer.cancel, now)
+        if answer.commands or due or waiter.final or self._draining:
+            self._answer(waiter, answer, now)
+            return
+        if state.hint > waiter.read_hint:
+            self._look(waiter)
+        waits = [wait for wait in (answer.recheck_seconds, next_due) if wait is not None]
+        if waits:
+            self._look_in(min(waits), waiter)
+
+    def _answer(self, waiter: Waiter, answer: Answer, now: float) -> None:
+        state = waiter.state
+        instance = waiter.message.instance_id
+        state.canceled = {(fence, instance): now for fence in answer.cancel}
+        state.current = None
+        # Something to do, or slots that are full: the next poll is looked up at once.
+        nothing = not answer.commands and not answer.cancel and not answer.more
+        state.answered = waiter.as_answered() if nothing else None
+        waiter.finish(json_response(_body(answer)))
+
+
+async def _park(waiter: Waiter, receive: Receive) -> None:
+    """Wait until the poll has its answer. Raises ClientGone when the client leaves before.
+
+    ASGI tells of a client that left only to who awaits ``receive``, so that is what is awaited;
+    ``finish`` interrupts it by cancelling this task, as asyncio's own timeouts do.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    try:
+        while not waiter.done:
+            waiter.parked = task
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+    except asyncio.CancelledError:
+        if not waiter.done or task.uncancel() > 0:
+            raise
+    finally:
+        waiter.parked = None
+    if waiter.answer is None:
+        raise ClientGone
+
+
+def _defect() -> Problem:
+    return Problem(500, "internal_error", "something went wrong on the server")
+
+
+_PROBLEMS = {
+    PollVerdict.SUPERSEDED: superseded,
+    PollVerdict.PENDING: auth.host_pending,
+    PollVerdict.DISABLED: auth.host_disabled,
+    PollVerdict.QUARANTINED: auth.host_quarantined,
+    PollVerdict.REVOKED: auth.unauthorized,
+}
+
+
+def _problem_of(verdict: PollVerdict) -> Problem | None:
+    problem = _PROBLEMS.get(verdict)
+    return None if problem is None else problem()
+
+
+def _body(answer: Answer) -> dict[str, Any]:
+    return {
+        "commands": [_command(delivery) for delivery in answer.commands],
+        "cancel": answer.cancel,
+        "config": {
+            "poll_hold_seconds": settings.DM_POLL_HOLD_SECONDS,
+            "max_concurrency": answer.max_concurrency,
+            "live_interval_seconds": settings.DM_LIVE_INTERVAL_SECONDS,
+            "live_chunk_bytes": LIVE_CHUNK_BYTES,
+            "upload_grace_seconds": settings.DM_UPLOAD_GRACE_SECONDS,
+            "server_time": time.time(),
+        },
+    }
+
+
+def _command(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "fence": delivery.fence,
+        "attempt": delivery.attempt,
+        "task_id": delivery.task_id,
+        "command_id": delivery.command_id,
+        "name": delivery.name,
+        "position": delivery.position,
+        "kind": delivery.kind,
+        "body": delivery.body,
+        "interpreter": delivery.interpreter,
+        "parameters": delivery.parameters,
+        "environment": delivery.environment,
+        "working_directory": delivery.working_directory,
+        "run_as": delivery.run_as,
+        "timeout_seconds": delivery.timeout_seconds,
+        "kill_grace_seconds": settings.DM_KILL_GRACE_SECONDS,
+        "output_cap_bytes": settings.DM_OUTPUT_CAP_BYTES,
+    }

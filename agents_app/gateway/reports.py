@@ -1,0 +1,206 @@
+"""``report``: results in batches, a verdict for each; chunks beside them, never in their way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from agents_app import protocol
+from agents_app.gateway import authentication as auth
+from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.group_commit import GroupCommit
+from agents_app.gateway.http import Problem, Response, invalid, json_response
+from agents_app.gateway.results import Unstorable, decode_text, result_of
+from tasks_app.live_output import Chunk
+from tasks_app.records import Result, ResultVerdict, Verdict
+from tasks_app.services import dispatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+    from uuid import UUID
+
+    from agents_app.gateway.authentication import Authentication, Caller
+    from agents_app.gateway.database import DatabaseThreads
+    from agents_app.gateway.live_output import LiveOutput
+    from agents_app.gateway.messages import ChunkMessage, ReportMessage
+    from agents_app.gateway.polls import Polls
+    from agents_app.gateway.waiters import Hosts
+
+logger = logging.getLogger(__name__)
+
+# After these the agent's journal drops the fence: nothing more comes for it.
+_FINAL = (Verdict.ACCEPTED, Verdict.DUPLICATE, Verdict.CONFLICT, Verdict.UNKNOWN)
+_REFUSALS: dict[str, Callable[[], Problem]] = {
+    "revoked": auth.unauthorized,
+    "pending": auth.host_pending,
+    "quarantined": auth.host_quarantined,
+}
+
+
+@dataclass(slots=True)
+class _Submitted:
+    """The results of one request, and whoever waits for their verdicts."""
+
+    host: int
+    results: list[Result]
+    verdicts: asyncio.Future[Sequence[ResultVerdict]]
+
+
+class Reports:
+    """Serves ``report`` for all hosts of one process."""
+
+    def __init__(
+        self,
+        database: DatabaseThreads,
+        *,
+        hosts: Hosts,
+        polls: Polls,
+        authentication: Authentication,
+        live_output: LiveOutput,
+    ) -> None:
+        """Start with nothing to write."""
+        self._database = database
+        self._hosts = hosts
+        self._polls = polls
+        self._authentication = authentication
+        self._live_output = live_output
+        self._batches: GroupCommit[_Submitted] = GroupCommit(
+            self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size
+        )
+
+    async def serve(
+        self, message: ReportMessage, caller: Caller, source_ip: str | None
+    ) -> Response:
+        """Take one report in and answer it once its results are committed.
+
+        Raises Problem when the host may not report; DatabaseAway when nothing could be written.
+        """
+        _refuse_twice(message)
+        output = asyncio.ensure_future(self._take_output(message, caller, source_ip))
+        try:
+            results = await self._take_results(message, caller)
+        except BaseException:
+            output.cancel()
+            raise
+        return json_response({"results": results, "output": await output})
+
+    async def _take_results(self, message: ReportMessage, caller: Caller) -> list[dict[str, Any]]:
+        good: list[Result] = []
+        verdicts: dict[UUID, ResultVerdict] = {}
+        for item in message.results:
+            try:
+                good.append(result_of(item, caller, cap_bytes=settings.DM_OUTPUT_CAP_BYTES))
+            except Unstorable as error:
+                verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
+        if good:
+            answer = asyncio.get_running_loop().create_future()
+            self._batches.add(_Submitted(caller.host, good, answer))
+            for verdict in await answer:
+                verdicts[verdict.fence] = verdict
+        self._refuse(verdicts, caller)
+        self._follow(verdicts, caller)
+        return [_result_answer(verdicts[item.fence]) for item in message.results]
+
+    def _refuse(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
+        for verdict in verdicts.values():
+            if verdict.verdict == Verdict.REFUSED:
+                self._authentication.forget([caller.host])
+                refusal = _REFUSALS.get(verdict.reason, auth.host_disabled)
+                raise refusal()
+
+    def _follow(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
+        final = [fence for fence, verdict in verdicts.items() if verdict.verdict in _FINAL]
+        self._live_output.ended(caller.host, final)
+        self._hosts.acknowledged(caller.host, final)
+        if any(verdict.verdict == Verdict.ACCEPTED for verdict in verdicts.values()):
+            self._polls.hint([caller.host])  # a slot is free
+
+    async def _write(self, batch: Sequence[_Submitted]) -> None:
+        results = [result for item in batch for result in item.results]
+        try:
+            outcome = await self._database.run(dispatch.report, results)
+        except Exception as error:
+            if isinstance(error, DatabaseAway):
+                logger.warning("%d results could not be written: %s", len(results), error)
+            else:
+                # a defect; nobody may be left waiting for it
+                logger.exception("%d results could not be written", len(results))
+            for item in batch:
+                if not item.verdicts.done():
+                    item.verdicts.set_exception(error)
+            return
+        start = 0
+        for item in batch:
+            end = start + len(item.results)
+            if not item.verdicts.done():
+                item.verdicts.set_result(outcome.verdicts[start:end])
+            start = end
+        # Other processes hear of it over Redis, and this one too, if Redis is there.
+        self._polls.hint(outcome.wake_hosts)
+
+    async def _take_output(
+        self, message: ReportMessage, caller: Caller, source_ip: str | None
+    ) -> list[dict[str, Any]]:
+        if not message.output:
+            return []
+        good = [_chunk(item) for item in message.output]
+        try:
+            taken = iter(
+                await self._live_output.take(
+                    [chunk for chunk in good if chunk is not None], caller, source_ip
+                )
+            )
+        except DatabaseAway:
+            if not message.results:
+                raise
+            taken = iter(())
+        answers = []
+        for item, chunk in zip(message.output, good, strict=True):
+            verdict, offset = protocol.VERDICT_IGNORED, item.offset
+            if chunk is not None:
+                verdict, offset = next(taken, (verdict, offset))
+            answers.append(
+                {
+                    "fence": item.fence,
+                    "stream": item.stream,
+                    "verdict": verdict,
+                    "offset": offset,
+                }
+            )
+        return answers
+
+
+def _keys(item: _Submitted) -> Sequence[Hashable]:
+    # One request a host in a batch: what a host sends later is judged later. And no fence twice.
+    return [item.host, *(result.fence for result in item.results)]
+
+
+def _size(item: _Submitted) -> int:
+    return len(item.results)
+
+
+def _refuse_twice(message: ReportMessage) -> None:
+    seen: set[UUID] = set()
+    for at, item in enumerate(message.results):
+        if item.fence in seen:
+            raise invalid("this fence is there twice", f"results[{at}].fence")
+        seen.add(item.fence)
+
+
+def _chunk(item: ChunkMessage) -> Chunk | None:
+    try:
+        data = decode_text(item.data, item.encoding)
+    except Unstorable:
+        return None
+    return Chunk(fence=item.fence, stream=item.stream, offset=item.offset, data=data)
+
+
+def _result_answer(verdict: ResultVerdict) -> dict[str, Any]:
+    answer: dict[str, Any] = {"fence": verdict.fence, "verdict": str(verdict.verdict)}
+    if verdict.detail:
+        answer["detail"] = verdict.detail
+    return answer

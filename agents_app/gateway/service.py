@@ -1,0 +1,143 @@
+"""The parts of one gateway process, and what each request does with them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import connection
+
+from agents_app.gateway import messages
+from agents_app.gateway.authentication import Authentication
+from agents_app.gateway.database import DatabaseAway, DatabaseThreads
+from agents_app.gateway.enrollments import Enrollments
+from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
+from agents_app.gateway.http import Response, json_response, unavailable
+from agents_app.gateway.live_output import LiveOutput
+from agents_app.gateway.polls import Polls
+from agents_app.gateway.reports import Reports
+from agents_app.gateway.strict_json import decode
+from agents_app.gateway.waiters import Hosts
+from agents_app.gateway.wakes import Subscription, ask_for_work
+
+if TYPE_CHECKING:
+    from agents_app.gateway.authentication import Caller
+    from agents_app.gateway.http import Problem, Receive
+
+_READY_SECONDS = 1.0
+
+
+class Service:
+    """Everything that one process holds; made in the event loop that serves."""
+
+    def __init__(self) -> None:
+        """Put the parts together."""
+        limit = settings.DM_GATEWAY_BATCH
+        self._database = DatabaseThreads("gateway-db", settings.DM_GATEWAY_DB_THREADS)
+        self._slow_database = DatabaseThreads("gateway-enroll", 1)
+        self._hosts = Hosts()
+        self._authentication = Authentication(
+            self._database,
+            cache_seconds=settings.DM_CREDENTIAL_CACHE_SECONDS,
+            batch_limit=limit,
+        )
+        self._heartbeats = Heartbeats(self._database, batch_limit=limit)
+        self._polls = Polls(
+            self._database,
+            hosts=self._hosts,
+            heartbeats=self._heartbeats,
+            authentication=self._authentication,
+        )
+        self._live_output = LiveOutput(self._database)
+        self._reports = Reports(
+            self._database,
+            hosts=self._hosts,
+            polls=self._polls,
+            authentication=self._authentication,
+            live_output=self._live_output,
+        )
+        self._enrollments = Enrollments(self._slow_database)
+        self._subscription = Subscription(self._polls, self._authentication)
+        self._background: list[asyncio.Task[None]] = []
+        self._ready_until = 0.0
+
+    def start(self) -> None:
+        """Begin to listen for wakes and to ask for work."""
+        loop = asyncio.get_running_loop()
+        self._background = [
+            loop.create_task(self._subscription.run()),
+            loop.create_task(ask_for_work(self._database, self._hosts, self._polls)),
+        ]
+
+    def drain(self) -> None:
+        """Let every held poll go: the process is about to end."""
+        self._polls.drain()
+
+    async def stop(self) -> None:
+        """End what ``start`` began."""
+        self.drain()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._live_output.close()
+        self._database.close()
+        self._slow_database.close()
+
+    async def identify(self, authorization: bytes) -> tuple[Caller, Problem | None]:
+        """Return the calling host, and why it may not be served, if it may not."""
+        return await self._authentication.identify(authorization)
+
+    async def enroll(self, body: bytes, source_ip: str | None) -> Response:
+        """``enroll``."""
+        return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
+
+    async def poll(
+        self, body: bytes, caller: Caller, wait: Problem | None, receive: Receive
+    ) -> Response:
+        """``poll``. A host that has to wait is heard all the same, so that people see it."""
+        message = decode(body, messages.POLL)
+        if wait is not None:
+            self._heartbeats.note(heartbeat_of(caller.host, message))
+            raise wait
+        return await self._polls.serve(message, caller, receive)
+
+    async def report(
+        self, body: bytes, caller: Caller, wait: Problem | None, source_ip: str | None
+    ) -> Response:
+        """``report``."""
+        message = decode(body, messages.REPORT)
+        if wait is not None:
+            raise wait
+        return await self._reports.serve(message, caller, source_ip)
+
+    async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
+        """``heartbeat``."""
+        message = decode(body, messages.HEARTBEAT)
+        beat = heartbeat_of(caller.host, message)
+        if wait is not None:
+            self._heartbeats.note(beat)
+            raise wait
+        await self._heartbeats.record(beat)
+        return json_response({"server_time": time.time()})
+
+    async def healthy(self) -> Response:
+        """``/healthz``: the process serves."""
+        return json_response({"status": "ok"})
+
+    async def ready(self) -> Response:
+        """``/readyz``: the database answers. Without Redis it is slower, and still ready."""
+        if time.monotonic() >= self._ready_until:
+            try:
+                await self._database.run(_ask_database)
+            except DatabaseAway:
+                return unavailable().response()
+            self._ready_until = time.monotonic() + _READY_SECONDS
+        redis = "ok" if self._subscription.connected else "away"
+        return json_response({"status": "ok", "database": "ok", "redis": redis})
+
+
+def _ask_database() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")

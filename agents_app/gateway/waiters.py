@@ -1,0 +1,213 @@
+"""Hosts and their held polls, as one gateway process knows them: state, no input or output."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from agents_app import protocol
+from tasks_app.records import Held, Poll
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from agents_app.gateway.authentication import Caller
+    from agents_app.gateway.http import Problem, Response
+    from agents_app.gateway.messages import PollMessage
+    from hosts_app.services import Heartbeat
+
+# A cancel that was answered is answered again after this time, in case that the answer was lost,
+# while the agent kills; sooner would make a loop of polls of it.
+CANCEL_AGAIN_SECONDS = 2.0
+# A host that is not heard for this long is forgotten; its next poll is looked up, that is all.
+FORGET_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredPoll:
+    """A poll that this process answered with nothing for the agent to do."""
+
+    journal_id: UUID
+    run: int
+    seq: int
+    instance_id: UUID
+    generation: int
+    slots: int | None
+    holding: dict[UUID, bool]
+
+
+@dataclass(slots=True, eq=False)
+class HostState:
+    """What this process knows of one host.
+
+    ``hint`` counts the reasons to look that came up, ``cleared`` is the count that the last
+    look-up had read before it was sent: a hint that comes in between stays.
+    """
+
+    host: int
+    hint: int = 0
+    cleared: int = 0
+    current: Waiter | None = None
+    answered: AnsweredPoll | None = None
+    canceled: dict[tuple[UUID, UUID], float] = field(default_factory=dict)
+    used_at: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One poll that is being held. ``holding`` maps fences to whether they are finished."""
+
+    state: HostState
+    message: PollMessage
+    caller: Caller
+    holding: dict[UUID, bool]
+    hold_until: float
+    heartbeat: Heartbeat | None = None
+    first: bool = True
+    final: bool = False
+    queued: bool = False
+    done: bool = False
+    read_hint: int = 0
+    answer: Response | Problem | None = None
+    parked: asyncio.Task[object] | None = None
+    hold_timer: asyncio.TimerHandle | None = None
+    again_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def pair(self) -> tuple[int, int]:
+        """What orders the polls of one journal."""
+        return (self.message.run, self.message.seq)
+
+    def finish(self, answer: Response | Problem) -> None:
+        """Give the poll its answer; its parked request goes on. Later answers are dropped."""
+        if self.done:
+            return
+        self.answer = answer
+        self._end()
+        if self.parked is not None:
+            self.parked.cancel()
+
+    def leave(self) -> None:
+        """Forget the poll: its client is gone."""
+        self._end()
+        if self.state.current is self:
+            self.state.current = None
+
+    def _end(self) -> None:
+        self.done = True
+        for timer in (self.hold_timer, self.again_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def poll(self) -> Poll:
+        """Return the look-up of this poll as it stands now."""
+        message = self.message
+        return Poll(
+            host=self.state.host,
+            generation=self.caller.generation,
+            journal_id=message.journal_id,
+            run=message.run,
+            seq=message.seq,
+            instance_id=message.instance_id,
+            holding=tuple(Held(fence, finished) for fence, finished in self.holding.items()),
+            first=self.first,
+            slots=message.slots,
+        )
+
+    def follows(self) -> bool:
+        """Tell whether this poll directly follows one answered here, and nothing changed."""
+        answered = self.state.answered
+        message = self.message
+        return (
+            answered is not None
+            and (answered.run, answered.seq + 1) == (message.run, message.seq)
+            and answered.journal_id == message.journal_id
+            and answered.instance_id == message.instance_id
+            and answered.generation == self.caller.generation
+            and answered.slots == message.slots
+            and answered.holding == self.holding
+        )
+
+    def as_answered(self) -> AnsweredPoll:
+        """Return this poll as the one that the next may follow."""
+        return AnsweredPoll(
+            journal_id=self.message.journal_id,
+            run=self.message.run,
+            seq=self.message.seq,
+            instance_id=self.message.instance_id,
+            generation=self.caller.generation,
+            slots=self.message.slots,
+            holding=self.holding,
+        )
+
+
+class Hosts:
+    """All hosts that this process heard of lately, and their held polls."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._states: dict[int, HostState] = {}
+
+    def state(self, host: int, now: float) -> HostState:
+        """Return what is known of a host."""
+        state = self._states.get(host)
+        if state is None:
+            state = self._states[host] = HostState(host)
+        state.used_at = now
+        return state
+
+    def get(self, host: int) -> HostState | None:
+        """Return what is known of a host, or None."""
+        return self._states.get(host)
+
+    def all(self) -> Iterator[HostState]:
+        """Go through all hosts; none may be added meanwhile."""
+        return iter(self._states.values())
+
+    def held(self) -> list[int]:
+        """Return the hosts that have a poll here now."""
+        return [host for host, state in self._states.items() if state.current is not None]
+
+    def forget_idle(self, now: float) -> None:
+        """Drop hosts that were not heard for FORGET_SECONDS."""
+        idle = [
+            host
+            for host, state in self._states.items()
+            if state.current is None and now - state.used_at > FORGET_SECONDS
+        ]
+        for host in idle:
+            del self._states[host]
+
+    def acknowledged(self, host: int, fences: Iterable[UUID]) -> None:
+        """Note that the agent's journal drops these fences: their results were answered for good.
+
+        The host's open poll lists them still. They take no slot any more and there is nothing of
+        them to cancel.
+        """
+        state = self._states.get(host)
+        if state is not None and state.current is not None:
+            for fence in fences:
+                state.current.holding.pop(fence, None)
+
+
+def due_cancels(
+    state: HostState, instance_id: UUID, cancel: Sequence[UUID], now: float
+) -> tuple[list[UUID], float | None]:
+    """Return which cancels to tell the agent now, and in how many seconds the next is due."""
+    due: list[UUID] = []
+    wait: float | None = None
+    for fence in cancel:
+        told_at = state.canceled.get((fence, instance_id))
+        left = 0.0 if told_at is None else told_at + CANCEL_AGAIN_SECONDS - now
+        if left <= 0:
+            due.append(fence)
+        else:
+            wait = left if wait is None else min(wait, left)
+    return due, wait
+
+
+def holding_of(message: PollMessage) -> dict[UUID, bool]:
+    """Return a poll's ``holding`` as fence → finished."""
+    return {held.fence: held.state == protocol.HELD_FINISHED for held in message.holding}
