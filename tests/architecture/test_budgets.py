@@ -109,7 +109,8 @@ def services_with_positional_arguments(path: Path, tree: ast.Module) -> list[str
         for node in tree.body
         if isinstance(node, Function)
         and not node.name.startswith("_")
-        and (node.args.args or node.args.posonlyargs)
+        # a single argument cannot be mistaken for another
+        and len(node.args.args) + len(node.args.posonlyargs) > 1
     ]
 
 
@@ -120,6 +121,7 @@ def unexplained_broad_excepts(path: Path, tree: ast.Module) -> list[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+        and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
         # at its line, or as the first line of its block
         and not any("#" in line for line in lines[node.lineno - 1 : node.lineno + 1])
     ]

@@ -8,12 +8,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from devops_manager.access.authentication import TOKEN_KIND
-from devops_manager.access.models import ApiToken, Role, User
-from devops_manager.lib.secrets import new_secret
+from devops_manager.access import audit
+from devops_manager.access.actors import SYSTEM, Actor, role_of
+from devops_manager.access.models import ApiToken, AuditEvent, Role, User
+from devops_manager.access.services import create_token, revoke_token
 
 PASSWORD_VARIABLE = "DM_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 TOKEN_NAME = "first_admin"  # noqa: S105 - a record's name
@@ -50,17 +50,27 @@ class Command(BaseCommand):
         user = User.objects.filter(username=username).first()
         if user is not None:
             return user
-        return User.objects.create_superuser(username, password=password, role=Role.ADMIN)
+        user = User.objects.create_superuser(username, password=password, role=Role.ADMIN)
+        audit.record(
+            actor=SYSTEM,
+            action="user.create",
+            object_type="user",
+            object_ids=[str(user.pk)],
+            after={"username": username, "role": str(Role.ADMIN)},
+        )
+        return user
 
     def _new_token(self, user: User) -> str:
-        last = ApiToken.objects.filter(owner=user, name=TOKEN_NAME, revoked_at=None)
-        last.update(revoked_at=timezone.now())
-        secret = new_secret(TOKEN_KIND)
-        ApiToken.objects.create(
-            owner=user,
-            name=TOKEN_NAME,
-            prefix=secret.prefix,
-            secret_hash=secret.hash,
-            role=user.role,
+        actor = Actor(
+            kind=AuditEvent.ActorKind.SYSTEM,
+            name=SYSTEM.name,
+            role=role_of(user),
+            user_id=user.pk,
         )
-        return secret.plain
+        last = ApiToken.objects.filter(owner=user, name=TOKEN_NAME, revoked_at=None)
+        for token_id in last.values_list("token_id", flat=True):
+            revoke_token(actor=actor, token_id=token_id)
+        _token, secret = create_token(
+            actor=actor, name=TOKEN_NAME, role=role_of(user), expires_at=None
+        )
+        return secret
