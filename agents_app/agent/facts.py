@@ -1,0 +1,129 @@
+"""What the agent tells of its host: names and ids at enrolment, load figures with each poll."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from agents_app.agent.config import Settings
+
+LoadFigures = dict[str, float]
+
+
+def boot_id() -> str:
+    """The kernel's id of this boot, or an empty string where there is none."""
+    return _read_line("/proc/sys/kernel/random/boot_id")
+
+
+def machine_id(settings: Settings) -> str:
+    """The setting, else the system's machine id, else an empty string."""
+    return (
+        settings.machine_id
+        or _read_line("/etc/machine-id")
+        or _read_line("/var/lib/dbus/machine-id")
+    )
+
+
+def host_facts(settings: Settings) -> dict[str, object]:
+    """The fields of an enrolment that describe the host."""
+    system = os.uname()
+    facts: dict[str, object] = {
+        "hostname": settings.hostname or socket.gethostname(),
+        "os": _os_name() or f"{system.sysname} {system.release}",
+        "arch": system.machine,
+        "machine_id": machine_id(settings),
+        "facts": {
+            "kernel": system.release,
+            "python": ".".join(str(part) for part in sys.version_info[:3]),
+            "cpu_count": os.cpu_count() or 0,
+            "memory_bytes": _memory()[0],
+        },
+    }
+    address = _own_address(settings.server)
+    if address:
+        facts["ip"] = address
+    return facts
+
+
+class LoadReader:
+    """Load figures for polls. CPU use is measured between two calls."""
+
+    def __init__(self, disk_path: str) -> None:
+        """``disk_path`` lies on the file system whose use is told."""
+        self._disk_path = disk_path
+        self._cpu = _cpu_times()
+
+    def read(self, *, running: int) -> LoadFigures:
+        """The figures that this system offers, and how many commands run."""
+        figures: LoadFigures = {"running": running}
+        before, self._cpu = self._cpu, _cpu_times()
+        if before and self._cpu and self._cpu[1] > before[1]:
+            idle = (self._cpu[0] - before[0]) / (self._cpu[1] - before[1])
+            figures["cpu_percent"] = round(min(max(100.0 * (1.0 - idle), 0.0), 100.0), 1)
+        total, available = _memory()
+        if total:
+            figures["memory_percent"] = round(100.0 * (total - available) / total, 1)
+        try:
+            figures["load1"] = round(os.getloadavg()[0], 2)
+            disk = os.statvfs(self._disk_path)
+        except OSError:
+            return figures
+        if disk.f_blocks:
+            used = disk.f_blocks - disk.f_bfree
+            figures["disk_percent"] = round(100.0 * used / max(used + disk.f_bavail, 1), 1)
+        return figures
+
+
+def _read_line(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _os_name() -> str:
+    try:
+        text = Path("/etc/os-release").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "PRETTY_NAME":
+            return value.strip().strip("\"'")
+    return ""
+
+
+def _own_address(server: str) -> str | None:
+    """The local address of the way to the server. Connecting a UDP socket sends nothing."""
+    url = urlsplit(server)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            url.hostname, url.port or 443, type=socket.SOCK_DGRAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(address)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return None
+
+
+def _cpu_times() -> tuple[int, int] | None:
+    """Idle and total ticks of all processors since boot."""
+    line = _read_line("/proc/stat").partition("\n")[0].split()
+    if len(line) < 6 or line[0] != "cpu":
+        return None
+    ticks = [int(part) for part in line[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def _memory() -> tuple[int, int]:
+    """Total and available bytes; zeros where they cannot be read."""
+    found = {"MemTotal": 0, "MemAvailable": 0}
+    for line in _read_line("/proc/meminfo").splitlines():
+        key, _, rest = line.partition(":")
+        if key in found:
+            found[key] = int(rest.split()[0]) * 1024
+    return found["MemTotal"], found["MemAvailable"]

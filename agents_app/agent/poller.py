@@ -1,0 +1,191 @@
+"""The poll loop: one open poll at a time, its answer journaled and started before the next."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from agents_app.agent import AGENT_VERSION, faults
+from agents_app.agent.backoff import Backoff
+from agents_app.agent.config import Settings
+from agents_app.agent.executor import Executor
+from agents_app.agent.facts import LoadReader
+from agents_app.agent.identity import is_draining
+from agents_app.agent.journal import Journal, JournalError
+from agents_app.agent.live import LiveFeed
+from agents_app.agent.messages import parse_poll_answer
+from agents_app.agent.session import CredentialSource, delay_after
+from agents_app.agent.transport import (
+    Channel,
+    Refused,
+    StaleConnectionError,
+    TransportError,
+    encode,
+)
+from agents_app.protocol import CODE_POLL_SUPERSEDED, HELD_FINISHED, MAX_HOLDING
+
+log = logging.getLogger(__name__)
+
+# The gateway's hold and this much more without a word: the connection is dead.
+ANSWER_SECONDS = 15.0
+# So many results that nobody took are a reason to take no more work.
+MOST_UNANSWERED = 500
+
+
+class PollLoop:
+    """Asks for work until stopped. Runs in a thread of its own."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        journal: Journal,
+        executor: Executor,
+        feed: LiveFeed,
+        credentials: CredentialSource,
+        boot_id: str,
+    ) -> None:
+        """The loop does nothing until ``run``."""
+        self._settings = settings
+        self._journal = journal
+        self._executor = executor
+        self._feed = feed
+        self._credentials = credentials
+        self._boot_id = boot_id
+        self._channel = Channel(settings)
+        self._load = LoadReader(settings.state_dir)
+        self._state_path = Path(settings.state_dir)
+        self._instance_id = str(uuid.uuid4())
+        self._seq = 0
+        self._superseded = 0
+        self._stale = False
+        self._noted_slots: int | None = -1
+        self._failing = ""
+        self._stop = threading.Event()
+        self._backoff = Backoff(
+            first_seconds=settings.retry_first_seconds,
+            longest_seconds=settings.retry_longest_seconds,
+        )
+
+    def stop(self) -> None:
+        """Give up the open poll and end the loop soon."""
+        self._stop.set()
+        self._channel.abort()
+
+    def run(self) -> None:
+        """Poll until stopped. No failure ends the loop."""
+        while not self._stop.is_set():
+            delay = self._step()
+            if delay > 0:
+                self._stop.wait(delay)
+        self._channel.close()
+
+    def _step(self) -> float:
+        """One poll. How long to wait before the next, in seconds."""
+        try:
+            self._poll()
+        except StaleConnectionError as error:
+            if not self._stale:
+                self._stale = True
+                return 0.0
+            return self._failed(str(error), self._backoff.next_seconds())
+        except TransportError as error:
+            return self._failed(str(error), self._backoff.next_seconds())
+        except Refused as refused:
+            return self._failed(str(refused), self._refused(refused))
+        except JournalError:
+            return self._failed("the journal cannot be written", self._backoff.next_seconds())
+        except Exception:
+            # A defect met by one answer must not end an agent that nobody can reach otherwise.
+            log.exception("the poll loop failed")
+            return self._backoff.longest()
+        self._stale = False
+        self._superseded = 0
+        self._backoff.reset()
+        if self._failing:
+            log.info("polling works again")
+            self._failing = ""
+        return 0.0
+
+    def _failed(self, reason: str, delay: float) -> float:
+        if self._stop.is_set():
+            return 0.0
+        if reason != self._failing:
+            log.warning("poll: %s; trying again", reason)
+            self._failing = reason
+        return delay
+
+    def _refused(self, refused: Refused) -> float:
+        if refused.status == 409 and refused.code == CODE_POLL_SUPERSEDED:
+            self._journal.replace_id()
+            self._superseded += 1
+            return 0.0 if self._superseded == 1 else self._backoff.next_seconds()
+        return delay_after(refused, self._backoff, self._credentials)
+
+    def _poll(self) -> None:
+        if not self._journal.run:
+            self._journal.begin_run()
+        if not self._journal.writable:
+            self._journal.try_again()
+        message = self._message()
+        answer = self._channel.post(
+            "poll",
+            encode(message),
+            credential=self._credentials.current(),
+            timeout_seconds=message["wait_seconds"] + ANSWER_SECONDS,
+        )
+        if faults.drops("drop_poll_answer"):
+            raise TransportError("the answer was lost (a test wants it so)")
+        if self._stop.is_set():
+            return
+        parsed = parse_poll_answer(answer)
+        self._feed.configuration = parsed.configuration
+        self._executor.accept(parsed.commands, parsed.cancel)
+        self._note_slots(message.get("slots"))
+
+    def _message(self) -> dict[str, Any]:
+        """The next poll. ``holding`` is read last, so it knows all that was delivered before."""
+        slots = self._slots()
+        self._seq += 1
+        message: dict[str, Any] = {
+            "journal_id": self._journal.journal_id,
+            "run": self._journal.run,
+            "instance_id": self._instance_id,
+            "seq": self._seq,
+            "boot_id": self._boot_id,
+            "time": time.time(),
+            "agent_version": AGENT_VERSION,
+            "load": self._load.read(running=self._executor.running_count()),
+            "wait_seconds": self._wait_seconds(slots),
+        }
+        if slots is not None:
+            message["slots"] = slots
+        holding = self._journal.holding()
+        message["holding"] = [{"fence": fence, "state": state} for fence, state in holding]
+        return message
+
+    def _wait_seconds(self, slots: int | None) -> float:
+        """No hold where the answer decides something: what to start, or that the drain is known."""
+        if self._executor.has_recovered or (slots == 0 and self._noted_slots != 0):
+            return 0.0
+        return self._settings.poll_wait_seconds
+
+    def _slots(self) -> int | None:
+        """0 while nothing may be handed out, else the agent's own limit, None if it has none."""
+        holding = self._journal.holding()
+        unanswered = sum(state == HELD_FINISHED for _, state in holding)
+        slots: int | None = self._settings.max_concurrency or None
+        full = unanswered >= MOST_UNANSWERED or len(holding) >= MAX_HOLDING // 2
+        if full or not self._journal.writable or is_draining(self._state_path):
+            slots = 0
+        return slots
+
+    def _note_slots(self, slots: int | None) -> None:
+        """After a poll that offered no slots was answered, ``devops-agent drain`` may know it."""
+        if slots != self._noted_slots and self._journal.writable:
+            self._journal.set_meta("slots", "" if slots is None else str(slots))
+            self._noted_slots = slots

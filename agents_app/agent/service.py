@@ -1,0 +1,157 @@
+"""The running agent: its parts put together, its signals, its orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from agents_app.agent import AGENT_VERSION, facts
+from agents_app.agent.config import ConfigError, Settings
+from agents_app.agent.enroll import enroll_until_done, read_token
+from agents_app.agent.executor import Executor, Limits
+from agents_app.agent.identity import Identity, StateLock, prepare_state_dir, read_identity
+from agents_app.agent.journal import JOURNAL_FILE, Journal
+from agents_app.agent.live import LiveFeed
+from agents_app.agent.poller import PollLoop
+from agents_app.agent.reporter import FLUSH_SECONDS, ReportLoop
+from agents_app.agent.session import CredentialSource
+from agents_app.agent.spawn import ChildRegistry, Spawner
+from agents_app.agent.tree import become_subreaper
+
+log = logging.getLogger(__name__)
+
+WORK_DIRECTORY = "work"
+EXIT_AT_ONCE = 1
+
+
+class Service:
+    """One agent on one state directory. ``run`` returns when it was asked to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Takes the state directory and opens the journal. Raises ConfigError."""
+        os.umask(0o077)
+        prepare_state_dir(settings.state_path)
+        self._settings = settings
+        self._lock = StateLock(settings.state_path)
+        self._journal = _open_journal(settings.state_path / JOURNAL_FILE)
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        """Ask ``run`` to end."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Enrol if need be, then poll, run and report until ``stop``. Raises ConfigError."""
+        identity = self._identity()
+        if identity is None:
+            return
+        server = self._settings.server
+        log.info("agent %s for host %s on %s", AGENT_VERSION, identity.host_id, server)
+        become_subreaper()
+        self._serve(CredentialSource(self._settings.state_path, identity))
+        self._journal.close()
+        self._lock.release()
+        log.info("stopped")
+
+    def _identity(self) -> Identity | None:
+        identity = read_identity(self._settings.state_path)
+        if identity is not None:
+            return identity
+        token = read_token(self._settings)
+        if not token:
+            raise ConfigError(
+                "this host is not enrolled: set enrollment_token_file, or run devops-agent enroll"
+            )
+        return enroll_until_done(self._settings, token, self._stop)
+
+    def _serve(self, credentials: CredentialSource) -> None:
+        settings, journal = self._settings, self._journal
+        boot_id, feed, children = facts.boot_id(), LiveFeed(), ChildRegistry()
+        reporter = ReportLoop(
+            settings=settings, journal=journal, feed=feed, credentials=credentials
+        )
+        executor = Executor(
+            journal=journal,
+            spawner=Spawner(settings.state_path / WORK_DIRECTORY, children),
+            children=children,
+            feed=feed,
+            limits=Limits(settings.max_concurrency, settings.max_output_bytes),
+            boot_id=boot_id,
+            wake_reporter=reporter.wake,
+        )
+        poller = PollLoop(
+            settings=settings,
+            journal=journal,
+            executor=executor,
+            feed=feed,
+            credentials=credentials,
+            boot_id=boot_id,
+        )
+        executor.recover()
+        reporting = _start("report", reporter.run)
+        polling = _start("poll", poller.run)
+        self._stop.wait()
+        log.info("stopping")
+        poller.stop()
+        polling.join(timeout=1.0)
+        executor.stop(settings.stop_grace_seconds)
+        reporter.stop()
+        reporting.join(timeout=FLUSH_SECONDS)
+        reporter.abort()
+        reporting.join(timeout=1.0)
+
+
+def run_until_signalled(settings: Settings) -> None:
+    """Run the agent in this process. TERM or INT ends it in order, a second one at once.
+
+    Raises ConfigError if it cannot start.
+    """
+    service = Service(settings)
+    reader, writer = os.pipe()
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        os.write(writer, b"s")
+
+    def wait_for_signals() -> None:
+        os.read(reader, 1)
+        service.stop()
+        os.read(reader, 1)
+        log.warning("told to stop twice: leaving at once")
+        os._exit(EXIT_AT_ONCE)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    # A handler may not take locks that its thread might hold, so it only writes to a pipe.
+    _start("signals", wait_for_signals)
+    service.run()
+
+
+def _open_journal(path: Path) -> Journal:
+    try:
+        return Journal(path)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(f"cannot use the journal {path}: {error}") from error
+
+
+def _start(name: str, target: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def read_journal(state_dir: Path) -> tuple[dict[str, int], dict[str, str]]:
+    """For ``status`` and ``drain``: fences by state, and notes. Reads only; no agent is needed."""
+    path = state_dir / JOURNAL_FILE
+    if not path.exists():
+        return {}, {}
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        counts = dict(db.execute("SELECT state, count(*) FROM attempts GROUP BY state"))
+        notes = dict(db.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
+    return counts, notes

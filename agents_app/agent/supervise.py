@@ -1,0 +1,272 @@
+"""One running command: reads its output, and ends its whole tree on timeout, cancel or stop."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+from agents_app.agent.messages import Command
+from agents_app.agent.output import Capture
+from agents_app.agent.records import Outcome, exit_outcome
+from agents_app.agent.spawn import Spawner, StartError
+from agents_app.agent.tree import ProcessTree
+from agents_app.protocol import (
+    RESULT_CANCELED,
+    RESULT_FAILED,
+    RESULT_INTERRUPTED,
+    RESULT_TIMEOUT,
+    STREAMS,
+)
+
+READ_BYTES = 65536
+# After the command itself ended, a background child may hold its pipes for ever. What is written
+# already is read, a pause of this length ends the reading, and so does this much time in all.
+QUIET_SECONDS = 0.2
+DRAIN_SECONDS = 1.0
+# How often the tree is looked at while it is being ended, and how long KILL may take to work.
+CHECK_SECONDS = 0.1
+KILL_SECONDS = 5.0
+# Without pidfd (Linux before 5.3) the end of a process that closed its output is seen so late.
+NO_PIDFD_SECONDS = 0.2
+
+_MESSAGES = {
+    RESULT_TIMEOUT: ("timeout", "It ran longer than {timeout:g} s and was ended."),
+    RESULT_CANCELED: ("canceled", "It was canceled and ended."),
+    RESULT_INTERRUPTED: ("agent_stopped", "The agent was stopped, which ended the command."),
+}
+
+
+class Supervision:
+    """One command from its start to its end. ``execute`` runs in a thread of its own."""
+
+    def __init__(self, command: Command, spawner: Spawner, output_cap_bytes: int) -> None:
+        """Nothing is started yet; output of each stream is kept up to ``output_cap_bytes``."""
+        self.command = command
+        self.captures = {stream: Capture(output_cap_bytes) for stream in STREAMS}
+        self.on_started = threading.Event()
+        self.on_output: Callable[[], None] = lambda: None
+        self._spawner = spawner
+        self._end_lock = threading.Lock()
+        self._wanted_end = ""
+        self._grace_seconds = command.kill_grace_seconds
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def request_end(self, status: str, *, grace_seconds: float | None = None) -> None:
+        """Ask for the end of the tree, to be reported as ``status``. The first request counts.
+
+        A shorter grace given later still shortens the wait. May be called from any thread.
+        """
+        with self._end_lock:
+            self._wanted_end = self._wanted_end or status
+            if grace_seconds is not None:
+                self._grace_seconds = min(self._grace_seconds, grace_seconds)
+            if self._wake_writer >= 0:
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wake_writer, b".")
+
+    def execute(self) -> Outcome:
+        """Start the command and see it to its end. Never raises for what a command may do."""
+        if self._wanted_end:
+            self._close_wake()
+            return never_started(self._wanted_end)
+        started_at = time.time()
+        clock = time.monotonic()
+        try:
+            with self._spawner.started(self.command) as process:
+                self.on_started.set()
+                outcome = self._watch(process, clock)
+        except StartError as error:
+            outcome = Outcome(RESULT_FAILED, error_code=error.code, error_message=str(error))
+        finally:
+            self._close_wake()
+        return dataclasses.replace(
+            outcome,
+            execution_time_ms=int((time.monotonic() - clock) * 1000),
+            started_at=started_at,
+            finished_at=time.time(),
+        )
+
+    def _close_wake(self) -> None:
+        self.on_started.set()
+        with self._end_lock:
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+            self._wake_writer = -1
+
+    def _watch(self, process: subprocess.Popen[bytes], started: float) -> Outcome:
+        tree = ProcessTree(process.pid, self.command.fence)
+        try:
+            ending = self._follow(process, tree, started)
+        except BaseException:
+            # A defect here must not leave a command running that nobody watches.
+            tree.kill()
+            raise
+        # Reaped last: until here the pid, and with it session and group, could not be reused.
+        return self._outcome(_reap(process), ending)
+
+    def _follow(
+        self, process: subprocess.Popen[bytes], tree: ProcessTree, started: float
+    ) -> _Ending | None:
+        """Read output until the command is over; how it was ended, or None if by itself."""
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout, process.stderr, _Watcher(process.pid, self._wake_reader) as watcher:
+            for stream, pipe in zip(STREAMS, (process.stdout, process.stderr)):
+                watcher.add(pipe.fileno(), self.captures[stream])
+            ending = None
+            while not watcher.exited():
+                left = started + self.command.timeout_seconds - time.monotonic()
+                if self._wanted_end or left <= 0:
+                    ending = _Ending(tree, self._wanted_end or RESULT_TIMEOUT)
+                    break
+                if watcher.wait(left):
+                    self.on_output()
+            if ending is not None:
+                while not ending.is_over(watcher.exited(), self._grace_seconds):
+                    watcher.wait(CHECK_SECONDS)
+            self._drain(watcher)
+        return ending
+
+    def _drain(self, watcher: _Watcher) -> None:
+        until = time.monotonic() + DRAIN_SECONDS
+        while watcher.open_streams():
+            left = until - time.monotonic()
+            if left <= 0 or not watcher.wait(min(QUIET_SECONDS, left), streams_only=True):
+                return
+
+    def _outcome(self, return_code: int | None, ending: _Ending | None) -> Outcome:
+        plain = exit_outcome(return_code) if return_code is not None else None
+        if ending is None:
+            assert plain is not None
+            return plain
+        code, message = _MESSAGES[ending.status]
+        message = message.format(timeout=self.command.timeout_seconds)
+        if ending.left_over:
+            message += f" Could not be ended: pid {', '.join(map(str, ending.left_over))}."
+        return Outcome(
+            ending.status,
+            exit_code=plain.exit_code if plain else None,
+            error_code=code,
+            error_message=message,
+        )
+
+
+def never_started(status: str) -> Outcome:
+    """The outcome of a command that was ended before it began."""
+    return Outcome(status, error_code=status, error_message="It was never started.")
+
+
+class _Watcher:
+    """Waits for output, the end of the process, or a request. Pipes are read until they are shut,
+    whoever holds their other end.
+    """
+
+    def __init__(self, pid: int, wake_descriptor: int) -> None:
+        self._pid = pid
+        self._wake = wake_descriptor
+        self._selector = selectors.DefaultSelector()
+        self._captures: dict[int, Capture] = {}
+        self._selector.register(wake_descriptor, selectors.EVENT_READ)
+        self._pidfd = -1
+        with contextlib.suppress(OSError, AttributeError):
+            self._pidfd = os.pidfd_open(pid)
+            self._selector.register(self._pidfd, selectors.EVENT_READ)
+
+    def __enter__(self) -> _Watcher:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._selector.close()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+
+    def add(self, descriptor: int, capture: Capture) -> None:
+        os.set_blocking(descriptor, False)
+        self._captures[descriptor] = capture
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def open_streams(self) -> int:
+        return len(self._captures)
+
+    def exited(self) -> bool:
+        """Whether the process ended. It stays a zombie, so that its pid stays its own."""
+        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def wait(self, seconds: float, *, streams_only: bool = False) -> bool:
+        """Wait for one event at most so long; True if output came (or, drained, a stream shut)."""
+        if streams_only:
+            self._forget_process()
+        elif self._pidfd < 0:
+            seconds = min(seconds, NO_PIDFD_SECONDS)
+        got = False
+        for key, _ in self._selector.select(max(seconds, 0)):
+            if key.fd in self._captures:
+                got = self._read(key.fd) or got or streams_only
+            elif key.fd == self._wake:
+                os.read(self._wake, 64)
+            else:
+                self._forget_process()
+        return got
+
+    def _forget_process(self) -> None:
+        """Once the process ended its descriptor is ready for ever: stop watching it."""
+        if self._pidfd >= 0:
+            self._selector.unregister(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _read(self, descriptor: int) -> bool:
+        try:
+            data = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            return False
+        if data:
+            self._captures[descriptor].feed(data)
+            return True
+        self._selector.unregister(descriptor)
+        del self._captures[descriptor]
+        return False
+
+
+class _Ending:
+    """TERM to the whole tree, after the grace KILL until nothing of it is left."""
+
+    def __init__(self, tree: ProcessTree, status: str) -> None:
+        self.status = status
+        self.left_over: list[int] = []
+        self._tree = tree
+        self._since = time.monotonic()
+        self._next_look = 0.0
+        tree.send(signal.SIGTERM)
+        # A stopped process would sit out its grace without seeing TERM.
+        tree.send(signal.SIGCONT)
+
+    def is_over(self, exited: bool, grace_seconds: float) -> bool:
+        """Look at the tree, at most every CHECK_SECONDS; True when it is gone or given up."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + CHECK_SECONDS
+        past_grace = now - self._since - grace_seconds
+        alive = self._tree.alive() if past_grace < 0 else self._tree.kill()
+        if not alive:
+            return exited
+        if past_grace > KILL_SECONDS:
+            self.left_over = sorted(process.pid for process in alive)
+            return True
+        return False
+
+
+def _reap(process: subprocess.Popen[bytes]) -> int | None:
+    """The return code; None for a process that even KILL did not end (stuck in the kernel)."""
+    try:
+        return process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        return None

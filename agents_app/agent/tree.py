@@ -1,0 +1,131 @@
+"""Finding and signalling every process of a command, children that left its group included.
+
+A process belongs to a command if it is in the command's session or process group, carries the
+command's fence in its environment, or descends from one that does. One that cleared its environment
+*and* left the session *and* lost its parent cannot be told apart; that needs a cgroup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+FENCE_VARIABLE = "DM_FENCE"
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Process(NamedTuple):
+    """A line of the process table. ``started`` tells a reused pid from the process it was."""
+
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    started: int
+
+
+def become_subreaper() -> None:
+    """Have orphans of commands come to the agent instead of to init, where they would be lost.
+
+    Does nothing on systems without it; there, descendants are found by session and environment.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def process_table() -> dict[int, Process]:
+    """All processes, zombies included, by pid."""
+    table = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            process = read_process(int(entry.name))
+            if process is not None:
+                table[process.pid] = process
+    return table
+
+
+def read_process(pid: int) -> Process | None:
+    """One process from /proc, or None if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    if len(fields) < 20:
+        return None
+    return Process(pid, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+
+
+def carries_fence(pid: int, fence: str) -> bool:
+    """Whether the process was started with this fence in its environment."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"{FENCE_VARIABLE}={fence}".encode() in environment.split(b"\0")
+
+
+def pids_with_fence(fence: str) -> list[int]:
+    """The live processes that carry the fence, the agent itself left out."""
+    return [
+        process.pid
+        for process in process_table().values()
+        if process.state != "Z" and process.pid != os.getpid() and carries_fence(process.pid, fence)
+    ]
+
+
+class ProcessTree:
+    """The processes of one command, found anew at each question."""
+
+    def __init__(self, root_pid: int, fence: str) -> None:
+        """``root_pid`` leads the command's session and must not be reaped while this is used."""
+        self._root_pid = root_pid
+        self._fence = fence
+        root = read_process(root_pid)
+        self._root_started = root.started if root else 0
+
+    def alive(self) -> list[Process]:
+        """The members that still run."""
+        table = process_table()
+        table.pop(os.getpid(), None)
+        children: dict[int, list[int]] = {}
+        for process in table.values():
+            children.setdefault(process.parent, []).append(process.pid)
+        found: set[int] = set()
+        pending = [p.pid for p in table.values() if self._is_own(p)]
+        while pending:
+            pid = pending.pop()
+            if pid not in found:
+                found.add(pid)
+                pending.extend(children.get(pid, ()))
+        return [table[pid] for pid in found if table[pid].state not in "ZX"]
+
+    def _is_own(self, process: Process) -> bool:
+        if self._root_pid in (process.pid, process.session, process.group):
+            return True
+        return process.started >= self._root_started and carries_fence(process.pid, self._fence)
+
+    def send(self, number: int) -> list[Process]:
+        """Signal every member; returns whom. A member that ends meanwhile is no error."""
+        members = self.alive()
+        # The group first: one call that no fork can slip through.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._root_pid, number)
+        for process in members:
+            if process.group == self._root_pid:
+                continue
+            now = read_process(process.pid)
+            if now is not None and now.started == process.started:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(process.pid, number)
+        return members
+
+    def kill(self) -> list[Process]:
+        """KILL every member."""
+        return self.send(signal.SIGKILL)

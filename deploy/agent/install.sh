@@ -1,0 +1,160 @@
+#!/bin/sh
+# Installs the DevOps Manager agent on this host, or updates it. Run it as root.
+#
+#   curl -fsSO https://SERVER/agent/install.sh
+#   sudo sh install.sh                      asks for the enrolment token
+#   sudo sh install.sh --token-file FILE    reads it from a file
+#
+# The token can also come in DM_AGENT_ENROLLMENT_TOKEN. It is never taken from the command line,
+# where every user of this host could read it.
+set -eu
+
+server=@SERVER_URL@
+download=@DOWNLOAD_URL@
+sha256="@SHA256@"
+token_file=""
+allow_http=false
+ca_file=""
+hostname=""
+
+program=/usr/local/bin/devops-agent
+library=/usr/local/lib/devops-agent
+config=/etc/devops-agent/agent.toml
+state=/var/lib/devops-agent
+unit=/etc/systemd/system/devops-agent.service
+
+fail() {
+    echo "install.sh: $*" >&2
+    exit 1
+}
+
+usage() {
+    cat <<EOF
+Usage: sh install.sh [--server URL] [--token-file FILE] [--ca-file FILE] [--hostname NAME]
+                     [--allow-http] | --uninstall
+
+  --server URL       the gateway (default: $server)
+  --token-file FILE  a file that holds the enrolment token
+  --ca-file FILE     certificates to trust for the server, in PEM
+  --hostname NAME    the name to show for this host (default: its own)
+  --allow-http       accept a server without TLS; for trusted networks only
+  --uninstall        stop and remove the agent, its settings and its journal
+EOF
+}
+
+uninstall() {
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl disable --now devops-agent.service 2>/dev/null || true
+    fi
+    rm -rf "$program" "$library" "$unit" "$state" "$config"
+    rmdir /etc/devops-agent 2>/dev/null || true
+    if command -v systemctl >/dev/null 2>&1; then
+        systemctl daemon-reload 2>/dev/null || true
+    fi
+    echo "The agent was removed. Remove the host on the server too."
+    exit 0
+}
+
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --server | --token-file | --ca-file | --hostname)
+        [ $# -ge 2 ] || fail "$1 needs a value"
+        case "$1" in
+        --server) server=$2 ;;
+        --token-file) token_file=$2 ;;
+        --ca-file) ca_file=$2 ;;
+        --hostname) hostname=$2 ;;
+        esac
+        shift
+        ;;
+    --allow-http) allow_http=true ;;
+    --uninstall) remove=yes ;;
+    -h | --help)
+        usage
+        exit 0
+        ;;
+    *) fail "unknown option $1; see --help" ;;
+    esac
+    shift
+done
+
+[ "$(id -u)" = 0 ] || fail "run it as root, such as with sudo"
+[ -z "${remove:-}" ] || uninstall
+[ "$(uname -s)" = Linux ] || fail "the agent runs on Linux only"
+case "$server$ca_file$hostname" in
+*[\"\\]*) fail "a value has a quote or a backslash in it" ;;
+esac
+
+python=""
+for candidate in python3 python3.14 python3.13 python3.12 python3.11 python3.10 python3.9; do
+    found=$(command -v "$candidate" 2>/dev/null) || continue
+    if "$found" -c 'import sys, sqlite3, ssl; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+        python=$found
+        break
+    fi
+done
+[ -n "$python" ] || fail "Python 3.9 or later with sqlite3 and ssl is needed; install python3"
+
+umask 077
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+echo "Downloading the agent from $download"
+if command -v curl >/dev/null 2>&1; then
+    curl -fsS ${ca_file:+--cacert "$ca_file"} -o "$work/agent" "$download" ||
+        fail "the download failed"
+elif command -v wget >/dev/null 2>&1; then
+    wget -q ${ca_file:+--ca-certificate="$ca_file"} -O "$work/agent" "$download" ||
+        fail "the download failed"
+else
+    fail "curl or wget is needed"
+fi
+echo "$sha256  $work/agent" | sha256sum -c - >/dev/null 2>&1 ||
+    fail "the download is not what this script was made for; fetch install.sh again"
+"$python" "$work/agent" version >/dev/null || fail "$python cannot run the agent"
+
+install -d -m 0755 "$library" /etc/devops-agent
+install -d -m 0711 "$state"
+install -m 0644 "$work/agent" "$library/devops-agent.pyz.new"
+mv "$library/devops-agent.pyz.new" "$library/devops-agent.pyz"
+cat >"$work/program" <<EOF
+#!/bin/sh
+exec "$python" "$library/devops-agent.pyz" "\$@"
+EOF
+install -m 0755 "$work/program" "$program"
+
+if [ -e "$config" ]; then
+    echo "Keeping the settings in $config"
+else
+    {
+        echo "# Settings of the DevOps Manager agent; the server's docs/agent.md lists them all."
+        echo "server = \"$server\""
+        [ -z "$ca_file" ] || echo "ca_file = \"$ca_file\""
+        [ -z "$hostname" ] || echo "hostname = \"$hostname\""
+        [ "$allow_http" = false ] || echo "allow_http = true"
+    } >"$work/config"
+    install -m 0600 "$work/config" "$config"
+fi
+
+if [ -n "$token_file" ]; then
+    DM_AGENT_ENROLLMENT_TOKEN_FILE=$token_file
+    export DM_AGENT_ENROLLMENT_TOKEN_FILE
+fi
+if [ -t 0 ] || [ ! -r /dev/tty ]; then
+    "$program" enroll --config "$config" || fail "the host is not enrolled; run this again"
+else
+    # Piped into sh: the token is typed at the terminal.
+    "$program" enroll --config "$config" </dev/tty || fail "the host is not enrolled; run this again"
+fi
+
+if [ -d /run/systemd/system ]; then
+    cat >"$work/unit" <<'UNIT'
+@UNIT@
+UNIT
+    install -m 0644 "$work/unit" "$unit"
+    systemctl daemon-reload
+    systemctl enable devops-agent.service >/dev/null 2>&1
+    systemctl restart devops-agent.service
+    echo "The agent runs. Its log: journalctl -u devops-agent"
+else
+    echo "There is no systemd here. Start the agent with: $program run --config $config"
+fi
