@@ -14,6 +14,7 @@ FAILING_NODE = NODES[-1]
 FAILING_STATUS = 3
 TASK_SECONDS = 120.0
 _ENDED = {"completed", "partial", "failed", "canceled"}
+_OUTCOMES = ("completed", "failed", "lost", "canceled", "skipped")
 
 _SCRIPT = """\
 set -eu
@@ -74,7 +75,7 @@ def run_task(children: Children, api: Api, host_ids: dict[str, str]) -> str:
         state = api.get(f"tasks/{task_id}/status")
         line = _("Task %(status)s: %(done)d of %(total)d hosts done") % {
             "status": state["status"],
-            "done": state["completed_hosts"] + state["failed_hosts"],
+            "done": sum(state[f"{outcome}_hosts"] for outcome in _OUTCOMES),
             "total": state["total_hosts"],
         }
         if line != shown:

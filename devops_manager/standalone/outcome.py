@@ -36,7 +36,8 @@ class Result:
 def show_and_judge(api: Api, task_id: str, host_ids: dict[str, str]) -> str:
     """Print every result and return why the outcome is not the expected one; empty if it is."""
     nodes = {host_id: node for node, host_id in host_ids.items()}
-    results = [_result(row, nodes) for row in api.every(f"tasks/{task_id}/logs")]
+    names = {step["position"]: step["name"] for step in api.get(f"tasks/{task_id}/commands")}
+    results = [_result(entry, nodes, names) for entry in api.every(f"tasks/{task_id}/logs")]
     for line in describe(results):
         show(line)
     return judge(
@@ -46,16 +47,26 @@ def show_and_judge(api: Api, task_id: str, host_ids: dict[str, str]) -> str:
     )
 
 
-def _result(row: dict[str, Any], nodes: dict[str, str]) -> Result:
+def _result(entry: dict[str, Any], nodes: dict[str, str], names: dict[int, str]) -> Result:
+    row = entry["row"]
     return Result(
         node=nodes.get(row["host_id"], row["hostname"]),
         position=row["position"],
-        step=row["command_name"],
+        step=names[row["position"]],
         status=row["status"],
         exit_code=row["exit_code"],
-        stdout=row["stdout"],
-        stderr=row["stderr"],
+        stdout=_text(entry["stdout"]),
+        stderr=_text(entry["stderr"]),
     )
+
+
+def _text(stream: dict[str, Any] | None) -> str:
+    """Return what is kept of a stream; the gap between head and tail is said."""
+    if stream is None:
+        return ""
+    head, tail, omitted = (stream[name] for name in ("head", "tail", "omitted_bytes"))
+    gap = "\n" + _("[%(count)d bytes left out]") % {"count": omitted} + "\n" if omitted else ""
+    return f"{head}{gap}{tail}"
 
 
 def group(results: list[Result]) -> list[tuple[Result, list[str]]]:

@@ -122,8 +122,7 @@ def unexplained_broad_excepts(path: Path, tree: ast.Module) -> list[str]:
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
         and not (isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None)
-        # at its line, or as the first line of its block
-        and not any("#" in line for line in lines[node.lineno - 1 : node.lineno + 1])
+        and not any("#" in line for line in lines[node.lineno - 1 : node.end_lineno])
     ]
 
 
