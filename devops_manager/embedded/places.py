@@ -22,7 +22,9 @@ from devops_manager.embedded.errors import EmbeddedError
 from devops_manager.embedded.language import gettext as _
 from devops_manager.embedded.process import Account
 
-VAR = Path(__file__).resolve().parent.parent.parent / "var"
+PROJECT = Path(__file__).resolve().parent.parent.parent
+# Everything that a run or the tests leave behind is in here, or recorded here.
+VAR = Path(os.environ.get("DM_VAR") or PROJECT / "var").absolute()
 
 _RECORD = "embedded.place"
 _MARK = ".devops-manager-embedded"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devops_manager.embedded.language import gettext as _
+from devops_manager.embedded.places import PROJECT
 from devops_manager.standalone.children import Child, Children
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.stack import LOGS
-from devops_manager.standalone.surroundings import PROJECT
 from devops_manager.standalone.terminal import progress
 
 NODES = ("node-1", "node-2", "node-3")

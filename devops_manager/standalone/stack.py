@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devops_manager.embedded.language import gettext as _
-from devops_manager.embedded.places import VAR, kept_secret, write_private
+from devops_manager.embedded.places import PROJECT, VAR, kept_secret, write_private
 from devops_manager.standalone.children import Child, Children
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.errors import StandaloneError
-from devops_manager.standalone.surroundings import PROJECT, Addresses, new_password
+from devops_manager.standalone.surroundings import Addresses, new_password
 from devops_manager.standalone.terminal import progress
 
 ADMIN = "admin"

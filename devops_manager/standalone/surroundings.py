@@ -20,7 +20,6 @@ from devops_manager.embedded.ports import LOOPBACK, free_port, is_free
 from devops_manager.standalone.errors import StandaloneError
 from devops_manager.standalone.terminal import Waiting, progress
 
-PROJECT = VAR.parent
 WEB_PORT = 8080
 GATEWAY_PORT = 50051
 _LEFTOVER_SECONDS = 40.0
@@ -88,6 +87,7 @@ def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str
         "DM_SECRET_KEY": kept_secret(VAR / "secret_key"),
         "DM_ALLOWED_HOSTS": ",".join(hosts),
         "DM_GATEWAY_URL": addresses.gateway_url,
+        "DM_STATIC_ROOT": str(VAR / "staticfiles"),
     }
     return (
         defaults
@@ -117,7 +117,7 @@ def only_run() -> Iterator[int]:
     lives, so what a killed run left behind is waited for instead of met half-dead.
     Raises StandaloneError when another run is there.
     """
-    VAR.mkdir(exist_ok=True)
+    VAR.mkdir(parents=True, exist_ok=True)
     owner = os.open(VAR / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     children = os.open(VAR / "run-children.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -1,0 +1,113 @@
+"""`make run`, as a person has it: once, killed, again at once, ended with Ctrl-C, nothing left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devops_manager.embedded.places import remove_places
+from devops_manager.embedded.ports import LOOPBACK, free_port
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+STANDALONE = [sys.executable, "-m", "devops_manager.standalone"]
+STARTED = "Running until Ctrl-C."
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def var(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One var/ for all runs here, below a private directory, with a space in its path."""
+    path = tmp_path_factory.mktemp("make run") / "var"
+    yield path
+    remove_places(path)
+
+
+def environment(var: Path, *, web: int, gateway: int) -> dict[str, str]:
+    servers = {"DATABASE_URL", "REDIS_URL", "DM_SECRET_KEY", "DM_STATIC_ROOT"}
+    kept = {name: value for name, value in os.environ.items() if name not in servers}
+    ports = {"DM_WEB_PORT": str(web), "DM_GATEWAY_PORT": str(gateway)}
+    return kept | ports | {"DM_VAR": str(var), "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
+
+
+class Run:
+    """A run that stays up, and every process that it started."""
+
+    def __init__(self, var: Path) -> None:
+        self.process = subprocess.Popen(
+            STANDALONE,
+            cwd=PROJECT,
+            env=environment(var, web=free_port(), gateway=free_port()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if STARTED in line:
+                break
+        assert STARTED in self.output, self.output
+        self.processes = psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, how: signal.Signals) -> tuple[int, str]:
+        self.process.send_signal(how)
+        rest, _nothing = self.process.communicate(timeout=60)
+        return self.process.returncode, rest
+
+    def alive(self, seconds: float) -> list[str]:
+        _gone, alive = psutil.wait_procs(self.processes, timeout=seconds)
+        return [str(process) for process in alive]
+
+
+def test_once_shows_three_steps_on_three_hosts_with_its_ports_taken(var: Path) -> None:
+    with ExitStack() as stack:
+        taken = []
+        for _number in range(2):
+            listener = stack.enter_context(socket.socket())
+            listener.bind((LOOPBACK, 0))
+            listener.listen()
+            taken.append(listener.getsockname()[1])
+        done = subprocess.run(
+            [*STANDALONE, "--once"],
+            cwd=PROJECT,
+            env=environment(var, web=taken[0], gateway=taken[1]),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    shown = done.stdout
+    assert done.returncode == 0, shown + done.stderr
+    assert all(f"Port {port} is taken" in shown for port in taken)
+    assert all(f"Step {position}:" in shown for position in (1, 2, 3))
+    assert "node-1, node-2, node-3: completed, exit code 0" in shown
+    assert "node-1, node-2: completed, exit code 0" in shown
+    assert "node-3: failed, exit code 3" in shown
+    assert "API token:" in shown
+    assert "the planned failure included" in shown
+
+
+def test_a_killed_run_leaves_nothing_in_the_way_and_ctrl_c_stops_all(var: Path) -> None:
+    first = Run(var)
+    assert "Enrolling" not in first.output, "the agents of the earlier run are known"
+    assert len(first.processes) > 10
+    first.end(signal.SIGKILL)
+    second = Run(var)  # at once
+    assert first.alive(seconds=0) == [], "a second run begins when the first has gone"
+    status, rest = second.end(signal.SIGINT)
+    assert status == 0, rest
+    assert "Everything has been stopped" in rest
+    assert second.alive(seconds=5) == []
+    password = [line for line in first.output.splitlines() if "Password:" in line]
+    assert password
+    assert password[0] in second.output
