@@ -7,17 +7,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db.models.functions import Now
+from django.db.models import (
+    BooleanField,
+    Case,
+    Count,
+    IntegerField,
+    OuterRef,
+    Prefetch,
+    Q,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
 from devops_manager.access.models import Role
 from devops_manager.lib import sql
-from devops_manager.lib.errors import Forbidden, InvalidInput
-from hosts_app.models import Host, HostGroup, HostGroupGrant
+from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
+from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
+from hosts_app.records import TagCount
 from hosts_app.states import HostStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from django.db.models import QuerySet
 
@@ -47,8 +61,8 @@ def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> l
 
     The union of hosts, groups and tags (or all) less the exclusions, and only hosts of
     ``allowed_groups`` (None: any). Four statements at most, whatever the number of hosts.
-    Raises InvalidInput ``unknown_target`` naming hosts, groups and tags that do not exist, hosts that
-    are not active and, as if they did not exist, hosts named by id that are out of reach;
+    Raises InvalidInput ``unknown_target`` naming hosts, groups and tags that do not exist, hosts
+    that are not active and, as if they did not exist, hosts named by id that are out of reach;
     InvalidInput ``empty_target`` when nothing is left; Forbidden ``group_not_granted``.
     """
     if not target:
@@ -158,3 +172,60 @@ def heard_after() -> Any:
 def online_hosts(hosts: QuerySet[Host]) -> QuerySet[Host]:
     """Narrow to the hosts heard within DM_OFFLINE_AFTER_SECONDS."""
     return hosts.filter(heartbeat__last_seen_at__gt=heard_after())
+
+
+def offline_hosts(hosts: QuerySet[Host]) -> QuerySet[Host]:
+    """Narrow to the hosts that were not heard within DM_OFFLINE_AFTER_SECONDS, or never."""
+    silent = Q(heartbeat=None) | Q(heartbeat__last_seen_at__lte=heard_after())
+    return hosts.filter(silent)
+
+
+def listed_hosts() -> QuerySet[Host]:
+    """Return hosts by name, with heartbeat, groups and ``online``: two statements a page."""
+    heard = When(heartbeat__last_seen_at__gt=heard_after(), then=Value(value=True))
+    return (
+        Host.objects.select_related("heartbeat")
+        .prefetch_related(Prefetch("groups", HostGroup.objects.order_by("name")))
+        .annotate(online=Case(heard, default=Value(value=False), output_field=BooleanField()))
+        .order_by("hostname", "id")
+    )
+
+
+def hosts_by_keys(keys: Sequence[int]) -> list[Host]:
+    """Return the hosts with these primary keys, as lists show them, in the order of the keys."""
+    found = {host.pk: host for host in listed_hosts().filter(pk__in=keys)}
+    return [found[key] for key in keys if key in found]
+
+
+def listed_groups() -> QuerySet[HostGroup]:
+    """Return groups by name, each with ``host_count``."""
+    counted = (
+        HostGroupMember.objects.filter(group=OuterRef("pk"))
+        .order_by()
+        .values("group")
+        .annotate(count=Count("pk"))
+        .values("count")
+    )
+    return HostGroup.objects.annotate(
+        host_count=Coalesce(Subquery(counted, output_field=IntegerField()), 0)
+    ).order_by("name")
+
+
+def group_of(group_id: UUID) -> HostGroup:
+    """Return a group. Raises NotFound."""
+    group = listed_groups().filter(group_id=group_id).first()
+    if group is None:
+        raise NotFound(_("There is no such group."))
+    return group
+
+
+def group_grants(group: HostGroup) -> QuerySet[HostGroupGrant]:
+    """Return who may run tasks on a group's hosts, by name."""
+    grants = HostGroupGrant.objects.filter(group=group)
+    return grants.select_related("user").order_by("user__username")
+
+
+def count_tags(*, contains: str, offset: int, limit: int) -> list[TagCount]:
+    """Return a part of the tags of hosts that are not disabled, in order, with their counts."""
+    rows = sql.run(SQL, "count_tags", {"contains": contains, "offset": offset, "limit": limit})
+    return [TagCount(tag=row.tag, hosts=row.hosts) for row in rows]

@@ -20,7 +20,7 @@ _BOOT_ID_LENGTH = 64
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A host's figures, each None when the agent could not tell: per cent, and the 1-minute load."""
+    """A host's figures, None where the agent could not tell: per cent, and the 1-minute load."""
 
     cpu_percent: float | None = None
     memory_percent: float | None = None
@@ -44,8 +44,8 @@ def record_heartbeats(beats: Sequence[Heartbeat]) -> None:
     """Write heartbeats in one statement; of several for one host the last counts.
 
     ``last_seen_at`` is the database's time, ``offline_at`` is cleared, figures left out keep their
-    last value, hosts that are gone are passed over. Safe to run at the same time as itself: rows are
-    taken in host order.
+    last value, hosts that are gone are passed over. Safe to run at the same time as itself: rows
+    are taken in host order.
     """
     latest = {beat.host: beat for beat in beats}
     if not latest:

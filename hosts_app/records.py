@@ -1,0 +1,22 @@
+"""What crosses hosts_app's boundary: plain and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HostChange:
+    """What to change of a host; None leaves it as it is. ``groups`` are names, all of them."""
+
+    tags: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    max_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagCount:
+    """One tag and the number of hosts that have it."""
+
+    tag: str
+    hosts: int

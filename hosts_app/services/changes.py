@@ -1,0 +1,147 @@
+"""Changing one host: its tags, groups and limit, whether it may work, and its credential."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext as _
+
+from devops_manager.access import audit
+from devops_manager.lib import announce
+from devops_manager.lib.errors import Conflict, InvalidInput
+from hosts_app.models import Host, HostGroup, HostGroupMember, RetiredIdentity
+from hosts_app.services.locking import lock_host, require_status
+from hosts_app.states import HostStatus
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from devops_manager.access.actors import Actor
+    from hosts_app.records import HostChange
+
+
+@transaction.atomic
+def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
+    """Change a host's tags, groups or limit; what is None stays. No change, no audit event.
+
+    Raises NotFound, InvalidInput naming ``groups`` that do not exist.
+    """
+    host = lock_host(host_id)
+    before: dict[str, Any] = {}
+    after: dict[str, Any] = {}
+    if change.tags is not None and list(change.tags) != host.tags:
+        before["tags"], after["tags"] = host.tags, list(change.tags)
+    limit = change.max_concurrency
+    if limit is not None and limit != host.max_concurrency:
+        before["max_concurrency"], after["max_concurrency"] = host.max_concurrency, limit
+    if after:
+        Host.objects.filter(pk=host.pk).update(**after)
+    if change.groups is not None:
+        old, new = _replace_groups(host, change.groups)
+        if old != new:
+            before["groups"], after["groups"] = old, new
+    if after:
+        _audit(actor, host, "host.update", before=before, after=after)
+        # A higher limit may let waiting work go out at once.
+        announce.wake([host.pk])
+        host.refresh_from_db()
+    return host
+
+
+def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Put the host into exactly these groups; return the names before and after, sorted."""
+    groups = dict(HostGroup.objects.filter(name__in=names).values_list("name", "pk"))
+    unknown = [name for name in names if name not in groups]
+    if unknown:
+        raise InvalidInput(
+            _("The host cannot be changed."),
+            fields={"groups": [_("unknown group: %s") % name for name in unknown]},
+        )
+    members = HostGroupMember.objects.filter(host=host)
+    old = sorted(members.values_list("group__name", flat=True))
+    members.exclude(group__in=groups.values()).delete()
+    HostGroupMember.objects.bulk_create(
+        [HostGroupMember(host=host, group_id=pk) for pk in sorted(groups.values())],
+        ignore_conflicts=True,
+    )
+    return old, sorted(groups)
+
+
+@transaction.atomic
+def disable_host(*, actor: Actor, host_id: UUID) -> Host:
+    """Give an active host no more work; what runs there ends unknown. Raises NotFound, Conflict."""
+    host = lock_host(host_id)
+    require_status([host], {HostStatus.ACTIVE})
+    return _move(actor, host, HostStatus.DISABLED, "host.disable")
+
+
+@transaction.atomic
+def enable_host(*, actor: Actor, host_id: UUID) -> Host:
+    """Let a disabled (or rejected) host work again. Raises NotFound, Conflict."""
+    host = lock_host(host_id)
+    require_status([host], {HostStatus.DISABLED})
+    return _move(actor, host, HostStatus.ACTIVE, "host.enable")
+
+
+def _move(actor: Actor, host: Host, to: HostStatus, action: str) -> Host:
+    rows = Host.objects.filter(pk=host.pk)
+    if to == HostStatus.ACTIVE:
+        rows.update(status=to, approved_at=Coalesce("approved_at", Now()))
+    else:
+        rows.update(status=to)
+    _audit(actor, host, action, before={"status": host.status}, after={"status": to.value})
+    announce.revoke([host.pk])
+    host.refresh_from_db()
+    return host
+
+
+@transaction.atomic
+def release_quarantine(*, actor: Actor, host_id: UUID) -> Host:
+    """Trust a quarantined host's identity again, whichever of its agents speaks next.
+
+    What was retired is forgotten: a restored snapshot goes on; two agents that still share one
+    identity are quarantined again. Raises NotFound, Conflict ``not_quarantined``.
+    """
+    host = lock_host(host_id)
+    if host.quarantined_at is None:
+        raise Conflict(_("The host is not quarantined."), code="not_quarantined")
+    before = {"quarantine_reason": host.quarantine_reason}
+    RetiredIdentity.objects.filter(host=host).delete()
+    Host.objects.filter(pk=host.pk).update(quarantined_at=None, quarantine_reason="")
+    _audit(actor, host, "host.release", before=before, after={})
+    announce.revoke([host.pk])
+    host.refresh_from_db()
+    return host
+
+
+@transaction.atomic
+def revoke_credential(*, actor: Actor, host_id: UUID) -> Host:
+    """Refuse the host's credential from now on: its agent must enrol again. Raises NotFound."""
+    host = lock_host(host_id)
+    Host.objects.filter(pk=host.pk).update(credential_generation=F("credential_generation") + 1)
+    _audit(
+        actor,
+        host,
+        "host.revoke_credential",
+        before={"credential_generation": host.credential_generation},
+        after={"credential_generation": host.credential_generation + 1},
+    )
+    announce.revoke([host.pk])
+    host.refresh_from_db()
+    return host
+
+
+def _audit(
+    actor: Actor, host: Host, action: str, *, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="host",
+        object_ids=[str(host.host_id)],
+        before=before,
+        after=after,
+    )
