@@ -42,8 +42,9 @@ OPEN = "open"
 def row_view(row: tuple[Any, ...]) -> RowView:
     """Return a row from its columns in the order of ``ROW_FIELDS``."""
     command_id, position, host_id, hostname, status, *rest, cancel_state = row
-    values = (command_id, position, host_id, hostname, RowStatus(status), *rest)
-    return RowView(*values, cancel_state=CancelState(cancel_state))
+    known = (command_id, position, host_id, hostname, RowStatus(status))
+    values = (*known, *rest, CancelState(cancel_state))
+    return RowView(*values)
 
 
 def task_hosts(

@@ -113,8 +113,9 @@ def _narrow(narrowed: TaskFilter) -> QuerySet[Task]:
 
 def _summary(row: tuple[Any, ...]) -> TaskSummary:
     *counts, task_id, name, status, priority, creator, created, started, finished, revision = row
-    values = (*counts, task_id, name, TaskStatus(status), _PRIORITY_NAMES[priority], creator)
-    return TaskSummary(*values, created, started, finished, revision)
+    known = (TaskStatus(status), _PRIORITY_NAMES[priority])
+    values = (*counts, task_id, name, *known, creator, created, started, finished, revision)
+    return TaskSummary(*values)
 
 
 def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+import msgspec
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -16,18 +17,35 @@ from devops_manager.lib.parsers import join_path
 from hosts_app.selectors import allowed_group_ids, resolve_target
 from hosts_app.targets import Target, to_json
 from tasks_app import cache
-from tasks_app.models import OfflinePolicy, Task
+from tasks_app.models import CommandKind, OfflinePolicy, OnFailure, Task
 from tasks_app.queue import submit as queue
 from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import CommandDraft, TaskDraft, parse_changes, parse_task
 from tasks_app.services.ownership import require_owner
-from tasks_app.states import TaskStatus
+from tasks_app.states import Priority, TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from devops_manager.access.actors import Actor
+
+# What the statements fill in by themselves is not sent.
+_TASK_DEFAULTS: dict[str, Any] = {
+    "description": "",
+    "priority": Priority.NORMAL,
+    "offline_policy": OfflinePolicy.WAIT,
+}
+_COMMAND_DEFAULTS: dict[str, Any] = {
+    "name": "",
+    "kind": CommandKind.COMMAND,
+    "interpreter": "",
+    "parameters": (),
+    "environment": None,
+    "working_directory": "",
+    "run_as": "",
+    "on_failure": OnFailure.STOP,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,20 +166,20 @@ def _create(
         allowed = allowed_group_ids(actor)
         lookup = _Lookup(allowed)
         lookup.find_pinned(drafts)
-        counts = [lookup.resolve(draft, path) for draft, path in zip(drafts, paths, strict=True)]
+        targets = [lookup.resolve(draft, path) for draft, path in zip(drafts, paths, strict=True)]
         commands = sum(len(draft.commands) for draft in drafts)
         ids = queue.new_ids(len(drafts) + commands)
         command_ids = iter(ids[len(drafts) :])
         rows = [
-            _task_row(task_id, draft, lookup.command_rows(draft, command_ids))
-            for task_id, draft in zip(ids, drafts, strict=False)
+            _task_row(task_id, draft, target.encoded, lookup.command_rows(draft, command_ids))
+            for task_id, draft, target in zip(ids, drafts, targets, strict=False)
         ]
         queue.insert_tasks(rows, created_by=actor.user_id, allowed_groups=allowed)
         _record_creation(actor, ids[: len(drafts)], drafts)
         cache.task_changed([])
     return [
-        CreatedTask(UUID(task_id), draft.name, TaskStatus.PENDING, count)
-        for task_id, draft, count in zip(ids, drafts, counts, strict=False)
+        CreatedTask(UUID(task_id), draft.name, TaskStatus.PENDING, len(target.hosts))
+        for task_id, draft, target in zip(ids, drafts, targets, strict=False)
     ]
 
 
@@ -185,12 +203,19 @@ def _record_creation(actor: Actor, ids: Sequence[str], drafts: Sequence[TaskDraf
     )
 
 
+class _Resolved(NamedTuple):
+    """The hosts that a target names now, pinned ones included, and the target as JSON."""
+
+    hosts: frozenset[int]
+    encoded: msgspec.Raw
+
+
 class _Lookup:
     """Looks targets up, each different one once, and pinned hosts, all in one statement."""
 
     def __init__(self, allowed_groups: Sequence[int] | None) -> None:
         self._allowed = allowed_groups
-        self._targets: dict[Target, frozenset[int]] = {}
+        self._targets: dict[Target, _Resolved] = {}
         self._pinned: dict[UUID, int] = {}
 
     def find_pinned(self, drafts: Sequence[TaskDraft]) -> None:
@@ -198,18 +223,19 @@ class _Lookup:
         named = {command.host for draft in drafts for command in draft.commands if command.host}
         self._pinned = usable_hosts(named, allowed_groups=self._allowed)
 
-    def resolve(self, draft: TaskDraft, path: str) -> int:
-        """Return how many hosts a draft is for. Raises InvalidInput, Forbidden under ``path``."""
-        hosts = self._targets.get(draft.target)
-        if hosts is None:
+    def resolve(self, draft: TaskDraft, path: str) -> _Resolved:
+        """Return the hosts that a draft is for. Raises InvalidInput, Forbidden under ``path``."""
+        target = self._targets.get(draft.target)
+        if target is None:
             try:
                 found = resolve_target(target=draft.target, allowed_groups=self._allowed)
             except DomainError as error:
                 raise _moved(error, path) from None
-            hosts = self._targets[draft.target] = frozenset(found)
+            encoded = msgspec.Raw(msgspec.json.encode(to_json(draft.target)))
+            target = self._targets[draft.target] = _Resolved(frozenset(found), encoded)
         if all(command.host is None for command in draft.commands):
-            return len(hosts)
-        pinned = self._pinned_of(draft, path)
+            return target
+        hosts, pinned = target.hosts, self._pinned_of(draft, path)
         if None not in {command.host for command in draft.commands} and hosts - pinned:
             raise InvalidInput(
                 _("The target is not valid."),
@@ -220,7 +246,7 @@ class _Lookup:
                     ]
                 },
             )
-        return len(hosts | pinned)
+        return _Resolved(hosts | pinned, target.encoded)
 
     def command_rows(self, draft: TaskDraft, ids: Iterator[str]) -> list[dict[str, Any]]:
         """Return a draft's steps as the queue inserts them; each takes the next of ``ids``."""
@@ -255,19 +281,20 @@ def _moved(error: DomainError, path: str) -> DomainError:
     return kind(error.detail, code=error.code, fields=fields)
 
 
-def _task_row(task_id: str, draft: TaskDraft, commands: list[dict[str, Any]]) -> dict[str, Any]:
-    row = {
+def _task_row(
+    task_id: str, draft: TaskDraft, target: msgspec.Raw, commands: list[dict[str, Any]]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "task_id": task_id,
         "name": draft.name,
-        "target": to_json(draft.target),
-        "priority": draft.priority,
+        "target": target,
         "delivery_seconds": draft.delivery_seconds,
         "commands": commands,
     }
-    if draft.description:
-        row["description"] = draft.description
-    if draft.offline_policy != OfflinePolicy.WAIT:
-        row["offline_policy"] = draft.offline_policy
+    for name, default in _TASK_DEFAULTS.items():
+        value = getattr(draft, name)
+        if value != default:
+            row[name] = value
     return row
 
 
@@ -279,19 +306,13 @@ def _command_row(
         "position": position,
         "body": draft.body,
         "timeout_seconds": draft.timeout_seconds,
-        "kind": draft.kind,
-        "on_failure": draft.on_failure,
     }
-    optional: Mapping[str, Any] = {
-        "name": draft.name,
-        "host": host,
-        "interpreter": draft.interpreter,
-        "parameters": draft.parameters,
-        "environment": draft.environment,
-        "working_directory": draft.working_directory,
-        "run_as": draft.run_as,
-    }
-    row.update((name, value) for name, value in optional.items() if value)
+    for name, default in _COMMAND_DEFAULTS.items():
+        value = getattr(draft, name)
+        if value != default:
+            row[name] = value
+    if host is not None:
+        row["host"] = host
     return row
 
 
