@@ -14,6 +14,7 @@ from tasks_app.queue.look_up import look_up
 from tasks_app.queue.moves import Settled, lock_tasks
 from tasks_app.queue.report import report
 from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.upkeep import make_output_partition, tick
 from tasks_app.queue.windows import fan_out_window
 
 if TYPE_CHECKING:
@@ -49,5 +50,7 @@ __all__ = [
     "in_transaction",
     "lock_tasks",
     "look_up",
+    "make_output_partition",
     "report",
+    "tick",
 ]

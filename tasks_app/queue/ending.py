@@ -21,10 +21,10 @@ class Canceled:
 def end_task(*, task: int, kill: bool) -> Canceled:
     """End a running or paused task (primary key) early, in the caller's transaction.
 
-    The caller has locked the task and set its ``stop_requested_at`` or ``cancel_requested_at``. Rows
-    that were not delivered are canceled; windows without rows count their hosts canceled; with
-    ``kill``, rows in flight are asked to end, on a fresh snapshot so that none that was just claimed
-    is missed.
+    The caller has locked the task and set its ``stop_requested_at`` or ``cancel_requested_at``.
+    Rows that were not delivered are canceled; windows without rows count their hosts canceled; with
+    ``kill``, rows in flight are asked to end, on a fresh snapshot so that none that was just
+    claimed is missed.
     """
     moved = as_moves(run("cancel_waiting", task=task))
     (window,) = run("windows_drop", task=task)

@@ -58,7 +58,8 @@ class Fate(enum.Enum):
 class Reconciliation:
     """What one poll means: rows by fate, fences to cancel, fences that are not this host's.
 
-    ``occupied`` is the number of slots in use: in-flight rows and listed unfinished fences together.
+    ``occupied`` is the number of slots in use: in-flight rows and listed unfinished fences
+    together.
     """
 
     fates: dict[int, Fate] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """The look-up behind a poll: order, reconciliation, claim, for many hosts in one transaction.
 
 The hosts are locked in a statement of their own; every later statement has a fresh snapshot and
-touches only rows of locked hosts. Ending rows needs the tasks' locks, which come before the hosts' in
-the lock order, so rows that a poll gave no account of are ended in a second transaction.
+touches only rows of locked hosts. Ending rows needs the tasks' locks, which come before the hosts'
+in the lock order, so rows that a poll gave no account of are ended in a second transaction.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class _Asked:
 def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
     """Serve the open polls of many hosts, at most one poll a host.
 
-    Returns an answer for each host (primary key), and what followed from rows that ended. A host that
-    another transaction holds comes back SKIPPED; nothing was changed for it. Deliveries,
+    Returns an answer for each host (primary key), and what followed from rows that ended. A host
+    that another transaction holds comes back SKIPPED; nothing was changed for it. Deliveries,
     acknowledgements and the polls' order are committed when this returns. Raises
     ``django.db.OperationalError`` when PostgreSQL is away.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks_app.queue.statements import run
 from tasks_app.states import ROW_OPEN, TASK_TERMINAL
@@ -39,14 +39,14 @@ class Settled:
 
 
 def lock_tasks(tasks: Iterable[int]) -> list[tuple[int, UUID, str]]:
-    """Lock tasks (primary keys) in the lock order; return (pk, task_id, status) of those that exist."""
+    """Lock tasks (primary keys) by id; return (pk, task_id, status) of those that exist."""
     return [(task.id, task.task_id, task.status) for task in run("tasks_lock", tasks=list(tasks))]
 
 
-def as_moves(rows: Iterable[object]) -> list[Move]:
+def as_moves(rows: Iterable[Any]) -> list[Move]:
     """Turn rows of a moving statement (RETURNING …) into moves."""
     return [
-        Move(row.id, row.task_id, row.host_id, row.command_id, row.old_status, row.status)  # type: ignore[attr-defined]
+        Move(row.id, row.task_id, row.host_id, row.command_id, row.old_status, row.status)
         for row in rows
     ]
 

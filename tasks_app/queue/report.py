@@ -1,4 +1,4 @@
-"""Takes results in: one transaction a batch, a verdict for each, and no poison holds up its neighbours."""
+"""Takes results in: a transaction a batch, a verdict for each, no poison for the neighbours."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def report(results: Sequence[Result]) -> tuple[list[ResultVerdict], list[Settled
     """Write results and say what became of each, in their order; committed when this returns.
 
     A batch that fails on its data is split until the offender is alone; that one is ``invalid``.
-    Raises ``django.db.OperationalError`` when PostgreSQL is away; then nothing of the last attempted
-    part was kept and the agents send again.
+    Raises ``django.db.OperationalError`` when PostgreSQL is away; then nothing of the last
+    attempted part was kept and the agents send again.
     """
     verdicts: list[ResultVerdict] = []
     settled: list[Settled] = []

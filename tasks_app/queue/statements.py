@@ -1,4 +1,4 @@
-"""Runs the statements of ``tasks_app/sql``, and runs a transaction again when PostgreSQL asks for it."""
+"""Runs the statements of ``tasks_app/sql``; tries transactions again when PostgreSQL asks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 
 
 def run(name: str, **parameters: Any) -> list[Any]:
-    """Run ``tasks_app/sql/<name>.sql`` in the current transaction; return its rows as named tuples."""
+    """Run ``tasks_app/sql/<name>.sql`` in the current transaction; return named tuples."""
     return sql.run(_DIRECTORY, name, parameters)
 
 

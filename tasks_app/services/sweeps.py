@@ -1,5 +1,6 @@
-"""Sweeps: what finds the work that no message arrived for. Plain functions, safe to run at any time,
-twice, and at the same time as themselves.
+"""Sweeps: what finds the work that no message arrived for.
+
+Plain functions, safe to run at any time, twice, and at the same time as themselves.
 """
 
 from __future__ import annotations
@@ -7,9 +8,6 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-from django.conf import settings
-from django.db import connection
 
 from hosts_app.services import sweep_offline_hosts
 from tasks_app import queue
@@ -48,7 +46,7 @@ def sweep_deadlines() -> int:
     After a stall (nothing ticked for DM_SWEEP_STALL_SECONDS: the database or the sweeper was away)
     nothing is expired until agents have had time to be heard.
     """
-    if not _tick("deadlines"):
+    if not _may_judge("deadlines"):
         return 0
     total = 0
     while True:
@@ -61,7 +59,7 @@ def sweep_deadlines() -> int:
 
 def sweep_offline() -> int:
     """Declare hosts offline that have been silent too long; return how many."""
-    return sweep_offline_hosts() if _tick("offline") else 0
+    return sweep_offline_hosts() if _may_judge("offline") else 0
 
 
 def sweep_counts() -> int:
@@ -72,59 +70,15 @@ def sweep_counts() -> int:
 def sweep_partitions() -> int:
     """Make the output partitions of the days ahead; return how many were made."""
     today = datetime.now(UTC).date()
-    made = 0
-    for ahead in range(_PARTITION_DAYS_AHEAD + 1):
-        day = today + timedelta(days=ahead)
-        made += _make_partition(f"command_outputs_{day:%Y%m%d}", day, day + timedelta(days=1))
-    return made
+    days = [today + timedelta(days=ahead) for ahead in range(_PARTITION_DAYS_AHEAD + 1)]
+    return sum(queue.make_output_partition(day) for day in days)
 
 
-def _make_partition(name: str, first: object, after: object) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [name])
-        if cursor.fetchone()[0]:
-            return False
-        # Rows of that day in the default partition (none, unless the sweep was away for days) would
-        # make this fail: they stay where they are, which is slower, never wrong.
-        cursor.execute(
-            "SELECT EXISTS (SELECT FROM command_outputs_default "
-            "WHERE created_at >= %s AND created_at < %s)",
-            [first, after],
-        )
-        if cursor.fetchone()[0]:
-            return False
-        cursor.execute(
-            f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF command_outputs "
-            f"FOR VALUES FROM ('{first} 00:00:00+00') TO ('{after} 00:00:00+00')"
-        )
-        return True
-
-
-def _tick(name: str) -> bool:
-    """Note that a sweep runs now; return whether it may judge anybody."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO sweep_ticks AS tick (name, ticked_at) VALUES (%(name)s, now())
-            ON CONFLICT (name) DO UPDATE SET
-                ticked_at = now(),
-                grace_until = CASE
-                    WHEN tick.ticked_at < now() - make_interval(secs => %(stall)s)
-                        THEN now() + make_interval(secs => %(grace)s)
-                    ELSE tick.grace_until
-                END
-            RETURNING coalesce(grace_until > now(), false)
-            """,
-            {
-                "name": name,
-                "stall": settings.DM_SWEEP_STALL_SECONDS,
-                "grace": settings.DM_OFFLINE_AFTER_SECONDS + settings.DM_UPLOAD_GRACE_SECONDS,
-            },
-        )
-        stalled: bool = cursor.fetchone()[0]
-    if stalled:
+def _may_judge(name: str) -> bool:
+    may = queue.tick(name)
+    if not may:
         logger.info("%s: judging nobody yet, the sweep stood still before", name)
-    return not stalled
+    return may
 
 
 SWEEPS: dict[str, Callable[[], int]] = {

@@ -1,0 +1,213 @@
+"""Who wins when two meet: barriers bring them together, the invariants judge."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+from django.db import connection
+from django.db.models import Count, Q
+from django.test import override_settings
+from psycopg.conninfo import make_conninfo
+
+from devops_manager.access.actors import SYSTEM
+from devops_manager.lib.errors import LimitReached
+from hosts_app.models import Host
+from tasks_app.models import CommandHost, Task
+from tasks_app.records import PollVerdict
+from tasks_app.services import admission, dispatch, fan_out, lifecycle, sweeps
+from tests.invariants.checks import violations
+from tests.queue_world import FakeAgent, make_hosts, make_task, only, result, started_task, states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+T = TypeVar("T")
+IN_FLIGHT = Q(rows__status__in=("claimed", "running"))
+
+
+def together(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Run the calls at the same moment, each on a connection of its own; return their results."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=20)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return [future.result() for future in [threads.submit(run, call) for call in calls]]
+
+
+@pytest.fixture(autouse=True)
+def _promises_hold() -> Iterator[None]:
+    yield
+    names = {
+        "NAME": "dbname",
+        "USER": "user",
+        "PASSWORD": "password",
+        "HOST": "host",
+        "PORT": "port",
+    }
+    given = {name: connection.settings_dict[key] or None for key, name in names.items()}
+    assert violations(make_conninfo("", **given)) == []
+
+
+def test_two_gateways_never_put_a_host_over_its_limit() -> None:
+    hosts = make_hosts(50, max_concurrency=2)
+    for _ in range(6):
+        started_task(hosts)
+    agents = [FakeAgent(host) for host in hosts]
+    for _ in range(8):
+        # The same hosts at the same moment from two gateways, 50 polls each.
+        older = [agent.next_poll() for agent in agents]
+        newer = [agent.next_poll() for agent in agents]
+        answers = together([partial(dispatch.look_up, polls) for polls in (older, newer)])
+        over = Host.objects.annotate(n=Count("rows", filter=IN_FLIGHT)).filter(n__gt=2)
+        assert not over.exists()
+        assert all(
+            PollVerdict.OK in verdicts or PollVerdict.SKIPPED in verdicts
+            for verdicts in zip(
+                *({a.verdict for a in one.values()} for one in answers), strict=False
+            )
+        )
+        for agent, host in zip(agents, hosts, strict=True):
+            for answer in answers:
+                agent.take(answer[host.pk])
+        done = [result(agent.host, fence) for agent in agents for fence in list(agent.holding)[:1]]
+        dispatch.report(done)
+        for agent in agents:
+            for fence in list(agent.holding)[:1]:
+                del agent.holding[fence]
+
+
+def test_fifty_polls_of_one_host_claim_no_more_than_its_limit() -> None:
+    (host,) = make_hosts(1, max_concurrency=5)
+    for _ in range(20):
+        started_task([host])
+    agent = FakeAgent(host)
+    polls = [agent.next_poll() for _ in range(16)]
+    for poll in (polls[:16], polls[::-1]):
+        together([lambda p=p: dispatch.look_up([p]) for p in poll])
+    assert CommandHost.objects.filter(status__in=("claimed", "running")).count() <= 5
+
+
+@override_settings(DM_MAX_CONCURRENT_TASKS=5, DM_QUEUE_CAPACITY=6)
+def test_concurrent_starts_admit_no_more_than_may_run_and_queue_no_more_than_may_wait() -> None:
+    hosts = make_hosts(1)
+    tasks = [make_task(hosts) for _ in range(16)]
+
+    def begin(task: Task) -> str:
+        try:
+            return lifecycle.start_task(actor=SYSTEM, task_id=task.task_id).status
+        except LimitReached:
+            return "full"
+
+    together([lambda t=t: begin(t) for t in tasks])
+    by_status = dict(Task.objects.values_list("status").annotate(n=Count("id")))
+    assert by_status == {"running": 5, "queued": 6, "pending": 5}
+
+
+@override_settings(DM_MAX_CONCURRENT_TASKS=4)
+def test_admission_and_starts_at_once_count_after_the_lock() -> None:
+    hosts = make_hosts(1)
+    for _ in range(8):
+        lifecycle.start_task(actor=SYSTEM, task_id=make_task(hosts).task_id)
+    for task in Task.objects.filter(status="running")[:2]:
+        lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
+    together([admission.admit_tasks] * 10)
+    assert Task.objects.filter(status="running").count() == 4
+
+
+@pytest.mark.parametrize("round_no", range(12))
+def test_report_against_cancel_never_leaves_a_task_open(round_no: int) -> None:
+    hosts = make_hosts(4)
+    task = started_task(hosts, steps=2)
+    agents = [FakeAgent(host) for host in hosts]
+    fences = [only(agent.poll()).fence for agent in agents]
+    done = [result(host, fence) for host, fence in zip(hosts, fences, strict=True)]
+    if round_no % 2:
+        done.reverse()
+    together(
+        [
+            lambda: dispatch.report(done[:2]),
+            lambda: dispatch.report(done[2:]),
+            lambda: lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id),
+        ]
+    )
+    task.refresh_from_db()
+    assert task.status == "canceled"
+    assert set(states(task)[::2]) == {"completed"}
+    assert set(states(task)[1::2]) == {"canceled"}
+
+
+def test_the_same_result_from_many_requests_is_accepted_once() -> None:
+    (host,) = make_hosts(1)
+    started_task([host])
+    agent = FakeAgent(host)
+    done = result(host, only(agent.poll()).fence)
+    outcomes = together([lambda: dispatch.report([done]).verdicts[0].verdict.value] * 8)
+    assert sorted(outcomes) == ["accepted"] + ["duplicate"] * 7
+
+
+def test_claim_against_cancel_runs_or_cancels_each_row_once() -> None:
+    hosts = make_hosts(30)
+    task = started_task(hosts)
+    agents = [FakeAgent(host) for host in hosts]
+    polls = [agent.next_poll() for agent in agents]
+    answers, _ = together(
+        [
+            lambda: dispatch.look_up(polls),
+            lambda: lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id) and {},
+        ]
+    )
+    delivered = {host for host, answer in answers.items() if answer.commands}
+    for row in CommandHost.objects.all():
+        if row.host_id in delivered:
+            assert (row.status, row.cancel_state) == ("claimed", "requested")
+        else:
+            assert row.status == "canceled"
+    for agent in agents:
+        for command in answers[agent.host.pk].commands:
+            agent.report(command.fence, "canceled")
+    task.refresh_from_db()
+    assert (task.status, task.canceled_hosts) == ("canceled", 30)
+
+
+@override_settings(DM_BATCH_SIZE=100)
+def test_fan_outs_of_one_task_at_once_make_each_row_once() -> None:
+    hosts = make_hosts(350)
+    task = make_task(hosts, steps=2)
+    lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+    made = together([lambda: fan_out.fan_out_task(task.pk)] * 6)
+    assert sum(made) == 350
+    assert CommandHost.objects.filter(task=task).count() == 700
+
+
+def test_every_sweep_twenty_times_at_once_ends_as_one() -> None:
+    hosts = make_hosts(20)
+    task = started_task(hosts, steps=2)
+    agents = [FakeAgent(host) for host in hosts[:10]]
+    for agent in agents:
+        agent.poll()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE commands_hosts SET deadline = now() WHERE deadline IS NOT NULL")
+    for name, sweep in sweeps.SWEEPS.items():
+        if name != "partitions":
+            together([sweep] * 16)
+    assert states(task) == ["lost", "skipped"] * 10 + ["dispatch_failed", "skipped"] * 10
+    task.refresh_from_db()
+    assert (task.status, task.lost_hosts, task.failed_hosts) == ("failed", 10, 10)
+
+
+def test_partitions_made_by_many_at_once_exist_once() -> None:
+    together([sweeps.sweep_partitions] * 8)
+    assert sweeps.sweep_partitions() == 0
