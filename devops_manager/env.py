@@ -1,4 +1,4 @@
-"""Reads settings from the environment, strictly: a wrong value stops the process with one clear line."""
+"""Reads settings from the environment: a wrong value stops the process with one clear line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _number(
 
 
 def postgres(name: str, default: str) -> dict[str, object]:
-    """Turn ``postgresql://user:password@host:port/name?host=/socket/dir&…`` into Django's settings."""
+    """Turn ``postgresql://user:password@host:port/name?host=/socket/dir`` into settings."""
     url = text(name, default)
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"} or not parts.path.strip("/"):

@@ -174,7 +174,7 @@ DM_SWEEP_STALL_SECONDS = env.seconds("DM_SWEEP_STALL_SECONDS", 30, low=0.5)
 DM_CREDENTIAL_CACHE_SECONDS = env.seconds("DM_CREDENTIAL_CACHE_SECONDS", 30, low=0, high=300)
 DM_LIVE_INTERVAL_SECONDS = env.seconds("DM_LIVE_INTERVAL_SECONDS", 1, low=0.05, high=60)
 
-# How often each sweep runs. A message that waited longer than its sweep's interval is not worth keeping.
+# How often each sweep runs. A message older than its sweep's interval is not worth keeping.
 _SWEEP_INTERVALS = {
     "admission": DM_SWEEP_SECONDS,
     "fan_outs": DM_SWEEP_SECONDS,

@@ -120,7 +120,7 @@ class HostGroupMember(models.Model):
 
 
 class HostGroupGrant(models.Model):
-    """One operator may run tasks on the hosts of one group. Without grants an operator may on none."""
+    """One operator may run tasks on the hosts of one group; without grants, on none."""
 
     user = models.ForeignKey("access.User", on_delete=models.CASCADE, related_name="group_grants")
     group = models.ForeignKey(HostGroup, on_delete=models.CASCADE, related_name="grants")
@@ -168,7 +168,7 @@ class HostHeartbeat(models.Model):
 
 
 class HostSession(models.Model):
-    """The journal that speaks for a host now, and the highest (run, seq) that it was answered at."""
+    """The journal that speaks for a host now, and the highest (run, seq) it was answered at."""
 
     host = models.OneToOneField(
         Host, on_delete=models.CASCADE, primary_key=True, related_name="session"

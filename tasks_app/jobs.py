@@ -1,4 +1,4 @@
-"""Celery jobs. Each only says "look at this": it re-reads the state, and may run twice or not at all."""
+"""Celery jobs. Each says "look at this": it re-reads the state, may run twice, or not at all."""
 
 from __future__ import annotations
 

@@ -37,7 +37,8 @@ class Poll:
 
     ``host`` is the host's primary key; ``generation`` the one of the credential that it proved.
     ``first`` is True for the first look-up of a poll and False for later ones of the same poll.
-    ``slots`` is the most that the agent will run at once (None: the host's max_concurrency decides).
+    ``slots`` is the most that the agent will run at once (None: the host's max_concurrency
+    decides).
     """
 
     host: int
@@ -76,8 +77,8 @@ class Answer:
     """What one look-up came to.
 
     ``more`` is True when the host may have further pending work that this look-up did not take
-    because its slots are full; ``recheck_seconds`` says when to look again although nothing wakes the
-    host (a delivery that is not settled yet), or None.
+    because its slots are full; ``recheck_seconds`` says when to look again although nothing wakes
+    the host (a delivery that is not settled yet), or None.
     """
 
     host: int
@@ -100,7 +101,7 @@ class StreamOutput:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One result as an agent reported it. ``digest``: SHA-256 over all of it, made by the gateway."""
+    """One result as an agent reported it. ``digest``: SHA-256 over all of it, by the gateway."""
 
     host: int
     generation: int
@@ -143,7 +144,7 @@ class ResultVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ReportOutcome:
-    """What a batch of results did: verdicts in the order of the results, and hosts with new work."""
+    """What a batch of results did: verdicts in the results' order, and hosts with new work."""
 
     verdicts: tuple[ResultVerdict, ...]
     wake_hosts: tuple[int, ...] = ()

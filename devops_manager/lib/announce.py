@@ -33,7 +33,7 @@ def _client() -> redis.Redis:
 
 
 def wake(hosts: Iterable[int]) -> None:
-    """After the commit, tell all gateways that these hosts (primary keys) may have work or a cancel."""
+    """After the commit, tell the gateways that these hosts (primary keys) may have work."""
     _after_commit("wake", list(hosts))
 
 

@@ -24,7 +24,7 @@ _FLUSH_SECONDS = 2.0
 
 
 class Background:
-    """Runs callables one after another in a daemon thread, started at the first one in each process."""
+    """Runs callables in turn in a daemon thread, started at the first one in each process."""
 
     def __init__(self, name: str, *, capacity: int = 1000) -> None:
         """Keep the thread's name and how many hints may wait."""

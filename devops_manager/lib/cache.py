@@ -1,7 +1,7 @@
 """Caches in Redis whose values can always be rebuilt from PostgreSQL.
 
-Keys in Redis are exactly those of docs/architecture.md. Values are encoded bytes, so that a hit costs
-no serialisation. With Redis away every read is a miss and every write a no-op.
+Keys in Redis are exactly those of docs/architecture.md. Values are encoded bytes, so that a hit
+costs no serialisation. With Redis away every read is a miss and every write a no-op.
 """
 
 from __future__ import annotations

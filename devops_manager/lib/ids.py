@@ -8,7 +8,7 @@ import uuid
 
 
 def uuid7() -> uuid.UUID:
-    """Return a new UUIDv7: 48 bits of unix milliseconds, then 74 random bits (RFC 9562 section 5.7)."""
+    """Return a new UUIDv7: 48 bits of unix milliseconds, 74 random bits (RFC 9562, 5.7)."""
     milliseconds = time.time_ns() // 1_000_000
     value = (milliseconds << 80) | int.from_bytes(os.urandom(10), "big")
     value = (value & ~(0xF << 76)) | (0x7 << 76)

@@ -129,7 +129,7 @@ class Task(models.Model):
 
 
 class TaskWindow(models.Model):
-    """Up to DM_BATCH_SIZE frozen targets of a task; ``done`` when their rows exist or never will."""
+    """Up to DM_BATCH_SIZE frozen targets; ``done`` when their rows exist or never will."""
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="windows")
     no = models.PositiveIntegerField()

@@ -24,7 +24,7 @@ def tick(name: str) -> bool:
     """
     (row,) = run(
         "sweep_tick",
-        name=name,
+        sweep=name,
         stall_seconds=settings.DM_SWEEP_STALL_SECONDS,
         grace_seconds=settings.DM_OFFLINE_AFTER_SECONDS + settings.DM_UPLOAD_GRACE_SECONDS,
     )

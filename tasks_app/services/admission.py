@@ -7,21 +7,19 @@ statement of its own: counted in the same statement, two of them both see room f
 
 from __future__ import annotations
 
-
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from devops_manager.lib import enqueue
-from devops_manager.lib.errors import DomainError, InvalidInput, LimitReached
+from devops_manager.lib.errors import DomainError, LimitReached
 from hosts_app.selectors import resolve_target
 from hosts_app.targets import parse_target
 from tasks_app import queue
 from tasks_app.models import Command, Task, TaskWindow
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import TaskStatus
-
 
 _LOCK_KEY = 0x646D_0001  # "dm", 1: chosen once, for this database only
 _RETRY_AFTER_SECONDS = 10
@@ -37,8 +35,8 @@ def queue_task(task: Task) -> None:
     """Put a pending or paused task into the queue and admit what there is room for.
 
     The caller holds the admission lock and the task's. Raises InvalidInput when the task itself is
-    admitted and its target is empty or names what is gone, LimitReached ``queue_full`` when it has to
-    wait and no more may: the caller's transaction is rolled back and the task stays as it was.
+    admitted and its target is empty or names what is gone, LimitReached ``queue_full`` when it has
+    to wait and no more may: the caller's transaction is rolled back and the task stays as it was.
     """
     Task.objects.filter(pk=task.pk).update(status=TaskStatus.QUEUED, queued_at=Now())
     _admit_waiting(starting=task.pk)
@@ -106,16 +104,15 @@ def _run_task(task: Task) -> None:
 
 
 def _targets(task: Task) -> list[int]:
-    pinned = Command.objects.filter(task=task, host__isnull=False).values_list("host_id", flat=True)
-    hosts = {host for host in pinned if host is not None}
-    target = parse_target(task.target)
-    everywhere = Command.objects.filter(task=task, host__isnull=True).exists()
-    if target or everywhere or not hosts:
+    """Return the hosts that have a step to run: pinned ones, and the target's if any step is not.
+
+    A host without a step would never have an outcome, and the task would never close.
+    """
+    places = set(Command.objects.filter(task=task).values_list("host_id", flat=True))
+    hosts = {host for host in places if host}
+    if None in places:
+        target = parse_target(task.target)
         hosts.update(resolve_target(target=target, allowed_groups=task.allowed_groups))
-    if not everywhere:
-        hosts = {host for host in pinned if host is not None}
-    if not hosts:
-        raise InvalidInput(_("The target is empty."), code="empty_target")
     return sorted(hosts)
 
 

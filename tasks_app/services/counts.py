@@ -1,4 +1,4 @@
-"""Counts against rows: they move together, so a difference is a defect, to be said aloud and mended."""
+"""Counts against rows: they move together; a difference is a defect, said aloud and mended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 def repair_counts() -> int:
     """Recount the steps of running tasks whose counts differ from their rows; return how many did.
 
-    Looks without locks first, and again under the tasks' locks before it mends, so that a move under
-    way is not taken for a difference.
+    Looks without locks first, and again under the tasks' locks before it mends, so that a move
+    under way is not taken for a difference.
     """
     running = list(Task.objects.filter(status__in=TASK_WITH_ROWS).values_list("id", flat=True))
     suspects = {row.task_id for row in queue.counts_that_differ(running)} if running else set()

@@ -30,8 +30,8 @@ def look_up(polls: Sequence[Poll]) -> dict[int, Answer]:
 def report(results: Sequence[Result]) -> ReportOutcome:
     """Write a batch of results; return a verdict for each, in their order, and hosts with new work.
 
-    ``accepted`` means committed. A result whose data cannot be stored is ``invalid`` and holds up no
-    other. Raises ``django.db.OperationalError`` when PostgreSQL is away; the agents send again.
+    ``accepted`` means committed. A result whose data cannot be stored is ``invalid`` and holds up
+    no other. Raises ``django.db.OperationalError`` when PostgreSQL is away; the agents send again.
     """
     verdicts, parts = queue.report(results)
     for settled in parts:
@@ -46,5 +46,5 @@ def hosts_with_work(hosts: Sequence[int]) -> list[int]:
 
 
 def fence_owners(fences: Sequence[UUID]) -> dict[UUID, tuple[int, str]]:
-    """Return fence → (host primary key, row state), for live output; unknown fences are left out."""
+    """Return fence → (host primary key, row state), for live output; unknown ones left out."""
     return queue.fence_owners(fences)

@@ -29,8 +29,8 @@ def start_task(*, actor: Actor, task_id: UUID) -> Task:
 
     Returns the task, running or queued. Its fan-out begins after the commit. Concurrent starts take
     turns on the admission lock, so that no more run than may. Raises NotFound; Conflict
-    ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names what
-    is gone; LimitReached ``queue_full``, and then the task stays pending.
+    ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names
+    what is gone; LimitReached ``queue_full``, and then the task stays pending.
     """
     lock_admission()
     task = _lock_task(task_id)

@@ -19,7 +19,8 @@ FAN_OUT_JOB = "tasks_app.fan_out_task"
 def follow_up(settled: Settled) -> None:
     """After the commit: wake hosts with new work, drop caches of closed tasks, admit the next ones.
 
-    The running counts of a task may lag in the cache, so a batch that closes nothing leaves it alone.
+    The running counts of a task may lag in the cache, so a batch that closes nothing leaves it
+    alone.
     """
     announce.wake(settled.wake_hosts)
     if settled.closed_ids:

@@ -2,7 +2,7 @@
 --          still too long, agents first get time to be heard.
 -- Locks: the sweep's row.
 -- Index: sweep_ticks_pkey.
-INSERT INTO sweep_ticks AS tick (name, ticked_at) VALUES (%(name)s, now())
+INSERT INTO sweep_ticks AS tick (name, ticked_at) VALUES (%(sweep)s, now())
 ON CONFLICT (name) DO UPDATE SET
     ticked_at = now(),
     grace_until = CASE

@@ -16,20 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-_STATES = [
-    "blocked",
-    "pending",
-    "claimed",
-    "running",
-    "completed",
-    "failed",
-    "timeout",
-    "dispatch_failed",
-    "canceled",
-    "interrupted",
-    "lost",
-    "skipped",
-]
+_STATES = (
+    *("blocked", "pending", "claimed", "running"),
+    *("completed", "failed", "timeout", "dispatch_failed"),
+    *("canceled", "interrupted", "lost", "skipped"),
+)
 _OPEN = "('blocked', 'pending', 'claimed', 'running')"
 _FAILED = "('failed', 'timeout', 'dispatch_failed', 'interrupted')"
 _COUNTED = ", ".join(f"count(r.id) FILTER (WHERE r.status = '{state}')" for state in _STATES)
