@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from agents_app.agent.config import Settings
+
+MACHINE_ID_FILE = "machine-id"
+# The gateway takes no more than this of each.
+LONGEST_ID, LONGEST_OS, LONGEST_ARCH = 64, 128, 32
 
 LoadFigures = dict[str, float]
 
@@ -19,12 +24,21 @@ def boot_id() -> str:
 
 
 def machine_id(settings: Settings) -> str:
-    """The setting, else the system's machine id, else an empty string."""
-    return (
+    """The setting, else the system's machine id, else one made up and kept in the state directory.
+
+    Containers often have none of their own.
+    """
+    found = (
         settings.machine_id
         or _read_line("/etc/machine-id")
         or _read_line("/var/lib/dbus/machine-id")
     )
+    if found:
+        return found[:LONGEST_ID]
+    path = settings.state_path / MACHINE_ID_FILE
+    if not path.exists():
+        path.write_text(uuid.uuid4().hex, encoding="ascii")
+    return _read_line(str(path))
 
 
 def host_facts(settings: Settings) -> dict[str, object]:
@@ -32,8 +46,8 @@ def host_facts(settings: Settings) -> dict[str, object]:
     system = os.uname()
     facts: dict[str, object] = {
         "hostname": settings.hostname or socket.gethostname(),
-        "os": _os_name() or f"{system.sysname} {system.release}",
-        "arch": system.machine,
+        "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
+        "arch": system.machine[:LONGEST_ARCH],
         "machine_id": machine_id(settings),
         "facts": {
             "kernel": system.release,

@@ -17,7 +17,7 @@ from agents_app.agent.facts import LoadReader
 from agents_app.agent.identity import is_draining
 from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import LiveFeed
-from agents_app.agent.messages import parse_poll_answer
+from agents_app.agent.messages import PollAnswer, parse_poll_answer
 from agents_app.agent.session import CredentialSource, delay_after
 from agents_app.agent.transport import (
     Channel,
@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 ANSWER_SECONDS = 15.0
 # So many results that nobody took are a reason to take no more work.
 MOST_UNANSWERED = 500
+# How often a journal that could not be written is tried again.
+UNWRITABLE_SECONDS = 5.0
+# A server that answers at once, so often in a row, with nothing to do is not to be hammered.
+EMPTY_ANSWERS = 5
+EMPTY_PAUSE_SECONDS = 1.0
 
 
 class PollLoop:
@@ -62,6 +67,7 @@ class PollLoop:
         self._instance_id = str(uuid.uuid4())
         self._seq = 0
         self._superseded = 0
+        self._empty_answers = 0
         self._stale = False
         self._noted_slots: int | None = -1
         self._failing = ""
@@ -87,7 +93,7 @@ class PollLoop:
     def _step(self) -> float:
         """One poll. How long to wait before the next, in seconds."""
         try:
-            self._poll()
+            pause = self._poll()
         except StaleConnectionError as error:
             if not self._stale:
                 self._stale = True
@@ -109,7 +115,7 @@ class PollLoop:
         if self._failing:
             log.info("polling works again")
             self._failing = ""
-        return 0.0
+        return pause
 
     def _failed(self, reason: str, delay: float) -> float:
         if self._stop.is_set():
@@ -126,12 +132,14 @@ class PollLoop:
             return 0.0 if self._superseded == 1 else self._backoff.next_seconds()
         return delay_after(refused, self._backoff, self._credentials)
 
-    def _poll(self) -> None:
+    def _poll(self) -> float:
+        """Send a poll and apply the answer. How long to wait before the next: almost always 0."""
         if not self._journal.run:
             self._journal.begin_run()
         if not self._journal.writable:
             self._journal.try_again()
         message = self._message()
+        began = time.monotonic()
         answer = self._channel.post(
             "poll",
             encode(message),
@@ -141,11 +149,19 @@ class PollLoop:
         if faults.drops("drop_poll_answer"):
             raise TransportError("the answer was lost (a test wants it so)")
         if self._stop.is_set():
-            return
+            return 0.0
         parsed = parse_poll_answer(answer)
         self._feed.configuration = parsed.configuration
         self._executor.accept(parsed.commands, parsed.cancel)
         self._note_slots(message.get("slots"))
+        return self._pause(parsed, message["wait_seconds"], time.monotonic() - began)
+
+    def _pause(self, answer: PollAnswer, wait_seconds: float, took_seconds: float) -> float:
+        if answer.commands or took_seconds >= min(wait_seconds, EMPTY_PAUSE_SECONDS):
+            self._empty_answers = 0
+            return 0.0
+        self._empty_answers += 1
+        return EMPTY_PAUSE_SECONDS if self._empty_answers > EMPTY_ANSWERS else 0.0
 
     def _message(self) -> dict[str, Any]:
         """The next poll. ``holding`` is read last, so it knows all that was delivered before."""
@@ -170,6 +186,8 @@ class PollLoop:
 
     def _wait_seconds(self, slots: int | None) -> float:
         """No hold where the answer decides something: what to start, or that the drain is known."""
+        if not self._journal.writable:
+            return min(UNWRITABLE_SECONDS, self._settings.poll_wait_seconds)
         if self._executor.has_recovered or (slots == 0 and self._noted_slots != 0):
             return 0.0
         return self._settings.poll_wait_seconds

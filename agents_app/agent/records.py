@@ -53,7 +53,8 @@ def build_record(
     out, err = stdout or Capture(2), stderr or Capture(2)
     record: JsonDict = {"fence": fence}
     record.update(dataclasses.asdict(outcome))
-    message = outcome.error_message.encode("utf-8", "replace").decode("utf-8")
+    # PostgreSQL stores neither lone surrogates nor NUL in text.
+    message = outcome.error_message.encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
     record["error_message"] = message[:LONGEST_MESSAGE]
     record["output_digest"] = combined_digest(out.digest(), err.digest())
     record["stdout"] = out.as_record()

@@ -17,6 +17,7 @@ from agents_app.protocol import PREFIX
 
 CONNECT_SECONDS = 10.0
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+READ_BYTES = 65536
 
 
 class TransportError(Exception):
@@ -79,7 +80,7 @@ class Channel:
                 connection.sock.settimeout(timeout_seconds)
             connection.request("POST", self._prefix + name, body=body, headers=headers)
             response = connection.getresponse()
-            content = response.read(LARGEST_ANSWER_BYTES + 1)
+            content = _read(response)
             if response.will_close or not response.isclosed():
                 self.close()
         except (OSError, http.client.HTTPException) as error:
@@ -103,7 +104,12 @@ class Channel:
             )
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
-        connection.connect()
+        try:
+            connection.connect()
+        except OSError:
+            # A failed handshake leaves the socket below it open.
+            connection.close()
+            raise
         with self._lock:
             if self._aborted:
                 connection.close()
@@ -131,6 +137,19 @@ class Channel:
 def encode(message: dict[str, Any]) -> bytes:
     """A message as the bytes of a request."""
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """The body, piece by piece: before Python 3.10 ``read(n)`` sets n bytes of memory aside."""
+    content = bytearray()
+    while len(content) <= LARGEST_ANSWER_BYTES:
+        piece = response.read(READ_BYTES)
+        if not piece:
+            if response.length:
+                raise http.client.IncompleteRead(bytes(content), response.length)
+            return bytes(content)
+        content += piece
+    raise http.client.HTTPException("the answer is too large")
 
 
 def _object(content: bytes) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 import threading
 import uuid
 from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from agents_app.protocol import PREFIX
@@ -56,7 +58,7 @@ def command(body: str, **fields: Any) -> dict[str, Any]:
 class FakeGateway:
     """The state of the server side, and the server. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.changed = threading.Condition()
         self.polls: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
@@ -77,6 +79,11 @@ class FakeGateway:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+            self.url = self.url.replace("http:", "https:")
 
     def __enter__(self) -> FakeGateway:
         self._thread = threading.Thread(
@@ -125,9 +132,9 @@ class FakeGateway:
         found: dict[str, Any] = self.wait_for(lambda: self.results.get(fence), "the result")
         return found
 
-    def reported(self) -> list[str]:
-        """The fences of all results that came, in order, repeated ones too."""
-        return [record["fence"] for report in self.reports for record in report["results"]]
+    def was_reported(self, fence: str) -> bool:
+        """Whether a result for the fence came, whatever was answered."""
+        return any(r["fence"] == fence for report in self.reports for r in report["results"])
 
     def next_poll(self, holds: Callable[[dict[str, Any]], bool] = lambda _: True) -> dict[str, Any]:
         """Wait for a poll after this moment that fits."""
@@ -156,7 +163,8 @@ class FakeGateway:
             if self.scripted[endpoint]:
                 scripted = self.scripted[endpoint].popleft()
                 return scripted(message) if callable(scripted) else scripted
-            return getattr(self, f"_{endpoint}")(message)
+            plain = {"poll": self._poll, "report": self._report, "enroll": self._enroll}
+            return plain[endpoint](message)
 
     def _hold(self, message: dict[str, Any]) -> None:
         self.changed.wait_for(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -213,7 +214,7 @@ def test_any_verdict_is_final(gateway: FakeGateway, agent: AgentProcess) -> None
             (200, {"results": [{"fence": sent["fence"], "verdict": verdict}], "output": []}, {}),
         )
         gateway.deliver(sent)
-        gateway.wait_for(lambda fence=sent["fence"]: fence in gateway.reported(), "the report")
+        gateway.wait_for(partial(gateway.was_reported, sent["fence"]), "the report")
         gateway.next_poll(lambda poll: poll["holding"] == [])
 
 

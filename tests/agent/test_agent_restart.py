@@ -262,7 +262,8 @@ def test_a_journal_that_cannot_be_written_takes_no_work_and_still_reports(
     gateway.deliver(late)
     (tmp_path / "go").touch()
 
-    gateway.next_poll(lambda poll: poll.get("slots") == 0)
+    poll = gateway.next_poll(lambda poll: poll.get("slots") == 0)
+    assert poll["wait_seconds"] > 0, "it does not hammer the server meanwhile"
     assert gateway.result(going_on)["stdout"]["head"] == "through\n"
     assert late["fence"] not in gateway.results
     resource.prlimit(agent.pid, resource.RLIMIT_FSIZE, (hard, hard))
