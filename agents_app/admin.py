@@ -1,0 +1,35 @@
+"""Admin of how agents come in: enrolment tokens and credentials, to be seen; pages make them."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from agents_app.models import AgentCredential, EnrollmentToken
+from devops_manager.access.record_admin import ReadOnlyAdmin
+
+
+@admin.register(EnrollmentToken)
+class EnrollmentTokenAdmin(ReadOnlyAdmin):
+    """Enrolment tokens. They are made and revoked on their page, where the secret is shown once."""
+
+    list_display = (
+        "name", "prefix", "auto_approve", "used_count", "max_uses", "expires_at", "revoked_at",
+    )  # fmt: skip
+    list_filter = ("auto_approve", ("revoked_at", admin.EmptyFieldListFilter))
+    search_fields = ("=prefix", "name")
+    ordering = ("-id",)
+    fields = (
+        "name", "prefix", "token_id", "auto_approve", "groups", "max_uses", "used_count",
+        "created_by", "created_at", "expires_at", "revoked_at",
+    )  # fmt: skip
+
+
+@admin.register(AgentCredential)
+class AgentCredentialAdmin(ReadOnlyAdmin):
+    """Which credential each host's agent has. Rotating one is an action of the host."""
+
+    list_display = ("host", "prefix", "generation", "created_at")
+    search_fields = ("=prefix", "=host__hostname")
+    list_select_related = ("host",)
+    ordering = ("-host",)
+    fields = ("host", "prefix", "generation", "created_at")

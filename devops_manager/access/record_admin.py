@@ -1,0 +1,156 @@
+"""What every admin page keeps to: roles decide, no table is counted whole, each act is audited."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db import models
+from django.utils.encoding import force_str
+
+from devops_manager.access import audit
+from devops_manager.access.actors import actor_of, role_of
+from devops_manager.access.models import Role, User
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.forms import ModelForm
+    from django.http import HttpRequest
+
+COUNT_AT_MOST = 10_000
+# Values that no audit entry may hold.
+_SECRET_FIELDS = frozenset({"password", "secret_hash"})
+
+
+class BoundedPaginator(Paginator[Any]):
+    """Counts no further than 10,000 rows: long lists end there, filters find the rest."""
+
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        """Return the number of rows, at most 10,000."""
+        rows = self.object_list
+        if isinstance(rows, models.QuerySet):
+            return rows.order_by()[:COUNT_AT_MOST].count()
+        return len(rows)
+
+
+class RecordAdmin(admin.ModelAdmin[Any]):
+    """An administrator may see and change; every change is written to the audit trail."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 200
+    empty_value_display = "–"
+
+    def _is_administrator(self, request: HttpRequest) -> bool:
+        user = request.user
+        return (
+            isinstance(user, User)
+            and user.is_active
+            and user.is_staff
+            and role_of(user) == Role.ADMIN
+        )
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Administrators of staff see the app."""
+        return self._is_administrator(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Administrators of staff see records."""
+        return self._is_administrator(request)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Administrators of staff add records."""
+        return self._is_administrator(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Administrators of staff change records."""
+        return self._is_administrator(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Administrators of staff delete records."""
+        return self._is_administrator(request)
+
+    def save_model(
+        self, request: HttpRequest, obj: Any, form: ModelForm[Any], change: bool
+    ) -> None:
+        """Save, and write what changed to the audit trail, in the admin's transaction."""
+        super().save_model(request, obj, form, change)
+        names = [name for name in form.changed_data if name not in _SECRET_FIELDS]
+        self._audit(
+            request,
+            obj,
+            verb="update" if change else "create",
+            before={name: _plain(form.initial.get(name)) for name in names} if change else None,
+            after={name: _plain(form.cleaned_data.get(name)) for name in names},
+        )
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        """Delete, and say so in the audit trail."""
+        self._audit(request, obj, verb="delete", before={"name": str(obj)}, after=None)
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> None:
+        """Delete what was ticked, and say so in the audit trail."""
+        for obj in queryset:
+            self._audit(request, obj, verb="delete", before={"name": str(obj)}, after=None)
+        super().delete_queryset(request, queryset)
+
+    def _audit(
+        self,
+        request: HttpRequest,
+        obj: Any,
+        *,
+        verb: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> None:
+        kind = str(self.model._meta.model_name)
+        audit.record(
+            actor=actor_of(request),
+            action=f"{kind}.{verb}"[:64],
+            object_type=kind[:32],
+            object_ids=[_public_id(obj)],
+            before=before,
+            after=after,
+        )
+
+
+class ReadOnlyAdmin(RecordAdmin):
+    """Records that only the machine writes: to be looked at and nothing else."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody does."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody does."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody does."""
+        return False
+
+
+def _public_id(obj: Any) -> str:
+    """Return the id that people and scripts know, else the primary key."""
+    for name in ("task_id", "command_id", "host_id", "group_id", "token_id"):
+        field = next((field for field in obj._meta.concrete_fields if field.name == name), None)
+        if isinstance(field, models.UUIDField):
+            return str(getattr(obj, name))
+    return str(obj.pk)
+
+
+def _plain(value: Any) -> Any:
+    """Return a form's value as JSON can hold it."""
+    if value is None or isinstance(value, (bool, int, float, str, list, dict)):
+        return value if not isinstance(value, list) else [_plain(item) for item in value]
+    if isinstance(value, models.QuerySet):
+        return [str(item) for item in value]
+    return force_str(value)

@@ -1,0 +1,1 @@
+"""The pages that people use: the top layer, on the apps' services and selectors."""

@@ -1,0 +1,65 @@
+"""Addresses of the pages."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from devops_manager.pages.views import (
+    account,
+    enrolment,
+    hosts,
+    overview,
+    task_acts,
+    task_edit,
+    task_output,
+    tasks,
+    tokens,
+)
+
+_TASK = "tasks/<uuid:task_id>"
+_HOST = "hosts/<uuid:host_id>"
+
+urlpatterns = [
+    path("", overview.overview, name="overview"),
+    path("login", account.SignIn.as_view(), name="login"),
+    path("logout", account.sign_out, name="logout"),
+    path("password", account.ChangePassword.as_view(), name="password_change"),
+    path("language", account.set_language, name="set_language"),
+    path("tasks", tasks.task_list_page, name="task_list"),
+    path("tasks/new", task_edit.new, name="task_new"),
+    path("tasks/pick/<slug:name>", task_edit.pick_hosts, name="task_pick_hosts"),
+    path(_TASK, tasks.detail, name="task_detail"),
+    path(f"{_TASK}/live", tasks.live, name="task_live"),
+    path(f"{_TASK}/steps", tasks.steps, name="task_steps"),
+    path(f"{_TASK}/output", task_output.groups, name="task_output"),
+    path(f"{_TASK}/trail", tasks.trail, name="task_trail"),
+    path(f"{_TASK}/edit", task_edit.edit, name="task_edit"),
+    path(f"{_TASK}/delete", task_edit.delete, name="task_delete"),
+    path(f"{_TASK}/start", task_acts.start, name="task_start"),
+    path(f"{_TASK}/stop", task_acts.stop, name="task_stop"),
+    path(f"{_TASK}/cancel", task_acts.cancel, name="task_cancel"),
+    path(f"{_TASK}/{_HOST}", task_output.host, name="task_host"),
+    path(f"{_TASK}/{_HOST}/live", task_output.host_live, name="task_host_live"),
+    path(
+        f"{_TASK}/{_HOST}/<uuid:command_id>/<slug:stream>",
+        task_output.stream_file,
+        name="task_stream",
+    ),
+    path("hosts", hosts.host_list, name="host_list"),
+    path("hosts/approve", hosts.host_approve, name="host_approve"),
+    path("hosts/reject", hosts.host_reject, name="host_reject"),
+    path(_HOST, hosts.host_detail, name="host_detail"),
+    path(f"{_HOST}/change", hosts.host_change, name="host_change"),
+    path(f"{_HOST}/disable", hosts.host_disable, name="host_disable"),
+    path(f"{_HOST}/enable", hosts.host_enable, name="host_enable"),
+    path(f"{_HOST}/release", hosts.host_release, name="host_release"),
+    path(f"{_HOST}/revoke", hosts.host_revoke, name="host_revoke"),
+    path("enrolment", enrolment.enrollment_tokens, name="enrollment_tokens"),
+    path(
+        "enrolment/<uuid:token_id>/revoke",
+        enrolment.enrollment_token_revoke,
+        name="enrollment_token_revoke",
+    ),
+    path("tokens", tokens.api_tokens, name="api_tokens"),
+    path("tokens/<uuid:token_id>/revoke", tokens.api_token_revoke, name="api_token_revoke"),
+]

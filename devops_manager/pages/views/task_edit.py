@@ -1,0 +1,309 @@
+"""Making, changing, copying and deleting a task. Nothing that was typed is ever lost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.shortcuts import redirect
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from devops_manager.access.permissions import OPERATORS
+from devops_manager.lib.errors import DomainError, Forbidden, InvalidInput, NotFound
+from devops_manager.pages import reads
+from devops_manager.pages.forms import lines
+from devops_manager.pages.forms.task import (
+    Entry,
+    blank_entry,
+    draw,
+    entry_from,
+    entry_of,
+    payload_of,
+    target_of,
+)
+from devops_manager.pages.gate import act, page, sentences, show
+from hosts_app.selectors import allowed_group_ids, resolve_target
+from hosts_app.targets import parse_target
+from tasks_app.models import Task
+from tasks_app.selectors.tasks import no_such_task, task_as_draft
+from tasks_app.services.drafts import parse_task
+from tasks_app.services.lifecycle import start_task
+from tasks_app.services.ownership import may_change, require_owner
+from tasks_app.services.submit import create_task, delete_task, update_task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from django.http import HttpRequest, HttpResponse
+
+    from devops_manager.access.actors import Actor
+
+PREVIEW_AT_MOST = 100
+_PICKER_LABELS = {
+    "hosts": gettext_lazy("Single hosts"),
+    "exclude_hosts": gettext_lazy("Not these hosts"),
+    "groups": gettext_lazy("Groups"),
+    "exclude_groups": gettext_lazy("Not these groups"),
+}
+_HOST_PICKERS = ("hosts", "exclude_hosts")
+Faults = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picker:
+    """One list to tick from. Hosts: ``chosen`` first, then what a search ``found``."""
+
+    name: str
+    label: Any
+    chosen: Sequence[Any]
+    found: Sequence[Any] = ()
+    query: str = ""
+    names: str = ""
+    searched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Which hosts a target means now."""
+
+    count: int
+    offline: int
+    hosts: Sequence[reads.HostChoice]
+
+    @property
+    def more(self) -> int:
+        """Return how many hosts are not shown."""
+        return self.count - len(self.hosts)
+
+
+@page("GET", "HEAD", "POST", roles=OPERATORS)
+def new(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Make a task; ``?copy=<task id>`` begins with what another one was."""
+    if request.method != "POST":
+        copied = request.GET.get("copy", "")
+        entry = _copy_of(request, actor, copied) if copied else blank_entry()
+        return _show_form(request, actor, entry, heading=_("New task"))
+    return _handle(request, actor, task=None)
+
+
+@page("GET", "HEAD", "POST", roles=OPERATORS)
+def edit(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
+    """Change a task that has not started."""
+    task = Task.objects.filter(task_id=task_id).first()
+    if task is None:
+        raise no_such_task()
+    require_owner(actor=actor, created_by_id=task.created_by_id)
+    if request.method != "POST":
+        return _show_form(
+            request, actor, entry_of(task_as_draft(task)), heading=_("Change the task"), task=task
+        )
+    return _handle(request, actor, task=task)
+
+
+@page("POST", roles=OPERATORS)
+def delete(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
+    """Delete a task that has not started."""
+    return act(
+        request,
+        lambda: delete_task(actor=actor, task_id=task_id),
+        done=_("The task was deleted."),
+        back_to="task_list",
+    )
+
+
+@page("POST", roles=OPERATORS)
+def pick_hosts(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
+    """Answer a search in one of the host pickers, with what is ticked kept."""
+    if name not in _HOST_PICKERS:
+        raise NotFound(_("There is no such list."))
+    entry = entry_from(request.POST)
+    picker = _host_picker(request, actor, entry, name)
+    return show(request, "parts/host_choices.html", {"picker": picker})
+
+
+def _copy_of(request: HttpRequest, actor: Actor, text: str) -> Entry:
+    """Return the form filled with another task. Environment values are its owner's to see."""
+    try:
+        task = Task.objects.filter(task_id=UUID(text)).first()
+    except ValueError:
+        task = None
+    if task is None:
+        raise no_such_task()
+    payload = task_as_draft(task)
+    if not may_change(actor=actor, created_by_id=task.created_by_id):
+        hidden = [command for command in payload["commands"] if command["environment"]]
+        for command in hidden:
+            command["environment"] = dict.fromkeys(command["environment"], "")
+        if hidden:
+            messages.warning(
+                request, _("The values of the environment are not copied: the task is not yours.")
+            )
+    return entry_of(payload)
+
+
+def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpResponse:
+    entry = entry_from(request.POST)
+    heading = _("Change the task") if task else _("New task")
+    wanted = request.POST.get("act", "stay")
+    faults = _add_names(request, actor, entry)
+    if wanted not in {"save", "save-start"}:
+        preview = None
+        if not faults:
+            _rearrange(entry, wanted)
+            if wanted == "preview":
+                preview, faults = _preview(actor, entry)
+        return _show_form(
+            request, actor, entry, heading=heading, task=task, faults=faults, preview=preview
+        )
+    failed = _("See what is marked below.") if faults else ""
+    if not faults:
+        try:
+            return _save(request, actor, entry, task=task, start=wanted == "save-start")
+        except (InvalidInput, Forbidden) as error:
+            failed = str(error.detail)
+            faults = {name: list(texts) for name, texts in error.fields.items()}
+    return _show_form(
+        request, actor, entry, heading=heading, task=task, faults=faults, failed=failed, status=400
+    )
+
+
+def _save(
+    request: HttpRequest, actor: Actor, entry: Entry, *, task: Task | None, start: bool
+) -> HttpResponse:
+    payload, wrong = payload_of(entry)
+    if wrong:
+        raise InvalidInput(_("See what is marked below."), fields=wrong)
+    draft = parse_task(payload)
+    if task is None:
+        task_id = create_task(actor=actor, draft=draft).task_id
+        done = _("The task was created.")
+    else:
+        task_id = task.task_id
+        update_task(actor=actor, task_id=task_id, value=payload, partial=False)
+        done = _("The task was changed.")
+    if not start:
+        messages.success(request, done)
+    else:
+        _start(request, actor, task_id, done)
+    return redirect("task_detail", task_id=task_id)
+
+
+def _start(request: HttpRequest, actor: Actor, task_id: UUID, done: str) -> None:
+    """Start what was just saved; if that is refused the task stays, and the page says why."""
+    try:
+        start_task(actor=actor, task_id=task_id)
+    except DomainError as error:
+        why = " ".join([str(error.detail), *sentences(error.fields.values())])
+        messages.warning(request, _("%(done)s It was not started: %(why)s") % {
+            "done": done, "why": why,
+        })  # fmt: skip
+    else:
+        messages.success(request, _("%(done)s It was started.") % {"done": done})
+
+
+def _rearrange(entry: Entry, wanted: str) -> None:
+    verb, _dash, number = wanted.partition("-")
+    at = int(number) if number.isascii() and number.isdigit() and len(number) < 4 else -1
+    if verb == "add":
+        entry.add_step()
+    elif verb == "remove":
+        entry.remove(at)
+    elif verb in {"up", "down"}:
+        entry.move(at, -1 if verb == "up" else 1)
+
+
+def _add_names(request: HttpRequest, actor: Actor, entry: Entry) -> Faults:
+    """Tick the hosts whose names were pasted; a name of no host, or of several, is a fault."""
+    faults: Faults = {}
+    for name in _HOST_PICKERS:
+        pasted = lines.words(request.POST.get(f"{name}_names", ""))
+        if not pasted:
+            continue
+        named = reads.hosts_by_name(actor=actor, names=pasted)
+        entry.picked[name] = list(dict.fromkeys([*entry.picked[name], *named.found]))
+        entry.pasted[name] = "\n".join([*named.unknown, *named.doubtful])
+        wrong = [_("no active host has the name: %s") % text for text in named.unknown]
+        wrong += [
+            _("several hosts have the name; tick the right one: %s") % text
+            for text in named.doubtful
+        ]
+        if wrong:
+            faults["target.exclude.hosts" if name.startswith("ex") else "target.hosts"] = wrong
+    return faults
+
+
+def _preview(actor: Actor, entry: Entry) -> tuple[Preview | None, Faults]:
+    try:
+        keys = resolve_target(
+            target=parse_target(target_of(entry)), allowed_groups=allowed_group_ids(actor)
+        )
+    except DomainError as error:
+        return None, {name: list(texts) for name, texts in error.fields.items()}
+    return (
+        Preview(
+            count=len(keys),
+            offline=reads.count_offline(keys),
+            hosts=reads.hosts_by_key(keys, most=PREVIEW_AT_MOST),
+        ),
+        {},
+    )
+
+
+def _host_picker(request: HttpRequest, actor: Actor, entry: Entry, name: str) -> Picker:
+    query = request.POST.get(f"{name}_q", "").strip()[:253]
+    chosen = entry.picked[name]
+    return Picker(
+        name=name,
+        label=_PICKER_LABELS[name],
+        chosen=reads.hosts_by_id(chosen),
+        found=reads.search_hosts(actor=actor, text=query, without=chosen) if query else (),
+        query=query,
+        names=entry.pasted.get(name, ""),
+        searched=bool(query),
+    )
+
+
+def _pickers(
+    request: HttpRequest, actor: Actor, entry: Entry, faults: Mapping[str, Sequence[Any]]
+) -> dict[str, Picker]:
+    groups = reads.group_names(actor=actor)
+    pickers = {name: _host_picker(request, actor, entry, name) for name in _HOST_PICKERS}
+    for name in ("groups", "exclude_groups"):
+        chosen = entry.picked[name]
+        pickers[name] = Picker(
+            name=name,
+            label=_PICKER_LABELS[name],
+            chosen=chosen,
+            found=[group for group in groups if group not in set(chosen)],
+        )
+    return pickers
+
+
+def _show_form(
+    request: HttpRequest,
+    actor: Actor,
+    entry: Entry,
+    *,
+    heading: str,
+    task: Task | None = None,
+    faults: Faults | None = None,
+    failed: str = "",
+    preview: Preview | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    excluded = entry.picked["exclude_hosts"] or entry.picked["exclude_groups"]
+    context = {
+        "section": "tasks",
+        "heading": heading,
+        "task": task,
+        "forms": draw(entry, faults),
+        "pickers": _pickers(request, actor, entry, faults or {}),
+        "known_tags": reads.known_tags(),
+        "excluding": bool(excluded or entry.values["exclude_tags"]),
+        "failed": failed,
+        "preview": preview,
+    }
+    return show(request, "pages/task_form.html", context, status=status)

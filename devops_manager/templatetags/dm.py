@@ -1,0 +1,149 @@
+"""Tags and filters of the pages: states, progress bars, lengths of time, form fields."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.timesince import timesince
+from django.utils.translation import gettext as _
+
+from devops_manager.pages import looks
+from tasks_app.states import Priority
+
+if TYPE_CHECKING:
+    from django.forms import BoundField
+    from django.utils.safestring import SafeString
+
+register = template.Library()
+# Less than this says more about the network than about the clock.
+SKEW_TOLERATED_MS = 2000
+
+
+@register.simple_tag
+def state(kind: str, name: str) -> SafeString:
+    """Show a state of a task, command, row, host or outcome, in words and with a mark."""
+    shown = looks.badge(kind, name)
+    return format_html(
+        '<span class="state {}" data-state="{}">{}</span>', shown.look, shown.name, shown.label
+    )
+
+
+@register.filter
+def state_label(name: str, kind: str) -> str:
+    """Return the word for a state: ``{{ name|state_label:"row" }}``."""
+    return looks.badge(kind, name).label
+
+
+@register.inclusion_tag("parts/bar.html")
+def task_bar(task: Any) -> dict[str, Any]:
+    """Draw how many of a task's hosts have ended, by outcome."""
+    return {"bar": looks.task_bar(task)}
+
+
+@register.inclusion_tag("parts/bar.html")
+def rows_bar(rows: Any) -> dict[str, Any]:
+    """Draw how many of a step's rows have ended, by state."""
+    return {"bar": looks.rows_bar(rows)}
+
+
+@register.filter
+def row_counts(rows: Any) -> list[tuple[looks.Badge, int]]:
+    """Return a step's rows by state, those without rows left out."""
+    return looks.row_counts(rows)
+
+
+@register.filter
+def span(milliseconds: float | None) -> str:
+    """Return milliseconds as a length of time for people."""
+    return looks.span_words(milliseconds)
+
+
+@register.filter
+def seconds_span(seconds: float | None) -> str:
+    """Return seconds as a length of time for people."""
+    return looks.span_words(None if seconds is None else seconds * 1000)
+
+
+@register.simple_tag
+def took(start: dt.datetime | None, end: dt.datetime | None = None) -> str:
+    """Return the time from ``start`` to ``end``, or to now."""
+    if start is None:
+        return ""
+    return looks.span_words(((end or timezone.now()) - start).total_seconds() * 1000)
+
+
+@register.filter
+def moment(at: object) -> SafeString | str:
+    """Show a time with its date; the exact one, with zone, is in the title."""
+    if not isinstance(at, dt.datetime):
+        return "–"
+    local = timezone.localtime(at)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(timespec="milliseconds"),
+        local.strftime("%Y-%m-%d %H:%M:%S.%f %Z"),
+        local.strftime("%Y-%m-%d %H:%M:%S"),
+    )
+
+
+@register.filter
+def ago(at: object) -> SafeString | str:
+    """Show how long ago something was; the exact time is in the title."""
+    if not isinstance(at, dt.datetime):
+        return "–"
+    local, now = timezone.localtime(at), timezone.now()
+    if now - at < dt.timedelta(seconds=60):
+        words = _("%(n)d s ago") % {"n": max(0, int((now - at).total_seconds()))}
+    else:
+        words = _("%(span)s ago") % {"span": timesince(at, now, depth=1)}
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(timespec="seconds"),
+        local.strftime("%Y-%m-%d %H:%M:%S %Z"),
+        words,
+    )
+
+
+@register.simple_tag
+def priority(name: str) -> str:
+    """Return the word for a priority's name."""
+    return str(Priority[name.upper()].label)
+
+
+@register.simple_tag
+def clock_skew(milliseconds: int | None) -> SafeString | str:
+    """Say how far a host's clock is from the server's."""
+    if milliseconds is None:
+        return "–"
+    if abs(milliseconds) < SKEW_TOLERATED_MS:
+        return _("right (within %(span)s)") % {"span": looks.span_words(SKEW_TOLERATED_MS)}
+    words = _("%(span)s ahead") if milliseconds > 0 else _("%(span)s behind")
+    span_text = looks.span_words(abs(milliseconds))
+    return format_html('<span class="state warn">{}</span>', words % {"span": span_text})
+
+
+@register.inclusion_tag("parts/field.html")
+def field(bound: BoundField, label: str = "") -> dict[str, Any]:
+    """Draw a form field with its label, its help and what is wrong with it."""
+    described = " ".join(
+        name
+        for name, wanted in (
+            (f"{bound.id_for_label}-help", bound.help_text),
+            (f"{bound.id_for_label}-errors", bound.errors),
+        )
+        if wanted
+    )
+    attributes = {"aria-describedby": described} if described else {}
+    if bound.errors:
+        attributes["aria-invalid"] = "true"
+    return {
+        "bound": bound,
+        "widget": bound.as_widget(attrs=attributes),
+        "label": label or bound.label,
+        "is_check": getattr(bound.field.widget, "input_type", "") == "checkbox"
+        and not bound.field.widget.__class__.__name__.endswith("Multiple"),
+    }
