@@ -78,11 +78,7 @@ def settle(moves: Sequence[Move], *, dropped: Mapping[int, int] | None = None) -
     tasks, closes tasks whose hosts all have an outcome.
     """
     ended = [move for move in moves if move.status not in ROW_OPEN]
-    advanced = as_moves(
-        run("advance", tasks=[m.task_id for m in ended], hosts=[m.host_id for m in ended])
-        if ended
-        else []
-    )
+    advanced = _advance(ended)
     everything = [*moves, *advanced]
     outcomes = _move_outcomes(
         [move for move in everything if move.status not in ROW_OPEN], dropped or {}
@@ -95,6 +91,20 @@ def settle(moves: Sequence[Move], *, dropped: Mapping[int, int] | None = None) -
         wake_hosts=tuple({move.host_id for move in advanced if move.status == "pending"}),
         task_ids=tuple(task.task_id for task in outcomes),
         closed_ids=tuple(task.task_id for task in closed),
+    )
+
+
+def _advance(ended: Sequence[Move]) -> list[Move]:
+    """Release or skip what waited for these rows, on their hosts."""
+    tasks = {move.task_id for move in ended}
+    waiting = (
+        {row.task_id for row in run("tasks_with_blocked", tasks=list(tasks))} if tasks else set()
+    )
+    after = [move for move in ended if move.task_id in waiting]
+    if not after:
+        return []
+    return as_moves(
+        run("advance", tasks=[m.task_id for m in after], hosts=[m.host_id for m in after])
     )
 
 
