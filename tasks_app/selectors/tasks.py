@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Subquery
 from django.utils.translation import gettext as _
 
 from devops_manager.access.models import User
@@ -102,9 +103,8 @@ def _narrow(narrowed: TaskFilter) -> QuerySet[Task]:
     if narrowed.status:
         tasks = tasks.filter(status=narrowed.status)
     if narrowed.created_by:
-        tasks = tasks.filter(
-            created_by__in=User.objects.filter(username=narrowed.created_by).values("pk")[:1]
-        )
+        creator = User.objects.filter(username=narrowed.created_by).values("pk")
+        tasks = tasks.filter(created_by=Subquery(creator))
     ranged = narrowed.created_from is not None or narrowed.created_to is not None
     if not ranged and (narrowed.status or narrowed.created_by):
         tasks = tasks.order_by("-id")

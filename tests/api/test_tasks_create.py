@@ -202,8 +202,11 @@ def test_a_pinned_host_must_be_known_and_active(api: Api, host: Host) -> None:
     waiting = Host.objects.create(hostname="new", status=HostStatus.PENDING)
     body = body_for(
         host,
-        commands=[{"body": "a"}, {"body": "b", "host": ANOTHER}]
-        + [{"body": "c", "host": str(waiting.host_id)}],
+        commands=[
+            {"body": "a"},
+            {"body": "b", "host": ANOTHER},
+            {"body": "c", "host": str(waiting.host_id)},
+        ],
     )
     answer = problem(api.post("tasks", body), 400)
     assert set(answer["errors"]) == {"commands[1].host", "commands[2].host"}

@@ -1,0 +1,214 @@
+"""Output over the API: nothing altered, nothing unbounded, nothing of another task."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from hosts_app.models import Host
+from tasks_app import live_output
+from tasks_app.models import Task
+from tasks_app.records import StreamOutput
+from tests.queue_world import FakeAgent, make_hosts, only, started_task
+from tests.task_factories import Api, make_user
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api(make_user())
+
+
+def run(task: Task, host: Host, status: str = "completed", **fields: Any) -> None:
+    """Let a host claim its next row of the only open task, and report it."""
+    agent = FakeAgent(host)
+    assert agent.report(only(agent.poll()).fence, status, **fields) == "accepted"
+
+
+def logs(api: Api, task: Task, **query: Any) -> list[dict[str, Any]]:
+    answer = api.get(f"tasks/{task.task_id}/logs", **query)
+    assert answer.status_code == 200, answer.content
+    return answer.json()["results"]
+
+
+def ids(task: Task, host: Host) -> dict[str, str]:
+    return {"command": str(task.commands.first().command_id), "host": str(host.host_id)}
+
+
+def test_output_is_shown_with_its_row(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    assert logs(api, task) == []
+    run(task, host, "failed", stdout=StreamOutput("你好\n".encode()), stderr=StreamOutput(b"no"))
+    (entry,) = logs(api, task)
+    assert (entry["row"]["status"], entry["row"]["exit_code"]) == ("failed", 1)
+    assert entry["live"] is False
+    assert entry["stdout"] == {
+        "encoding": "text",
+        "head": "你好\n",
+        "tail": "",
+        "omitted_bytes": 0,
+        "total_bytes": 7,
+        "exact": True,
+    }
+    assert entry["stderr"]["head"] == "no"
+
+
+def test_bytes_that_are_no_text_are_exact_in_base64(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    data = b"\x00\xff\xfe<script>\x1b[31m"
+    run(task, host, stdout=StreamOutput(data))
+    (shown,) = logs(api, task)
+    assert shown["stdout"]["exact"] is False
+    assert shown["stdout"]["head"] == "\x00��<script>\x1b[31m"
+    (exact,) = logs(api, task, encoding="base64", stream="stdout")
+    assert base64.b64decode(exact["stdout"]["head"]) == data
+    assert exact["stderr"] is None
+    raw = api.get(f"tasks/{task.task_id}/logs/raw", **ids(task, host))
+    assert raw.content == data
+    assert raw["Content-Type"] == "application/octet-stream"
+    assert raw["Content-Disposition"].startswith("attachment")
+
+
+def test_what_was_dropped_is_counted(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    run(task, host, stdout=StreamOutput(b"h" * 100, b"t" * 100, 5000))
+    (entry,) = logs(api, task)
+    assert entry["stdout"]["head"] == "h" * 100
+    assert entry["stdout"]["tail"] == "t" * 100
+    assert (entry["stdout"]["omitted_bytes"], entry["stdout"]["total_bytes"]) == (5000, 5200)
+    raw = api.get(f"tasks/{task.task_id}/logs/raw", **ids(task, host))
+    assert raw.content == b"h" * 100 + b"\n[... 5000 bytes dropped ...]\n" + b"t" * 100
+
+
+def test_long_output_is_cut_in_the_middle(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    run(task, host, stdout=StreamOutput(b"a" * 500 + b"b" * 500))
+    (entry,) = logs(api, task, limit_bytes=100)
+    stream = entry["stdout"]
+    assert (stream["head"], stream["tail"]) == ("a" * 50, "b" * 50)
+    assert (stream["omitted_bytes"], stream["total_bytes"]) == (900, 1000)
+
+
+def test_cutting_cuts_no_character_in_two(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    text = "你" * 1000
+    run(task, host, stdout=StreamOutput(text.encode()))
+    (entry,) = logs(api, task, limit_bytes=100)
+    stream = entry["stdout"]
+    assert stream["exact"] is True
+    assert set(stream["head"] + stream["tail"]) == {"你"}
+    shown = len((stream["head"] + stream["tail"]).encode())
+    assert shown + stream["omitted_bytes"] == stream["total_bytes"] == 3000
+
+
+def test_logs_are_filtered(api: Api) -> None:
+    one, two = make_hosts(2)
+    task = started_task([one, two], steps=2)
+    run(task, one)
+    run(task, two, "failed")
+    run(task, one)
+
+    def shown(**query: Any) -> list[tuple[str, int]]:
+        return [(e["row"]["hostname"], e["row"]["position"]) for e in logs(api, task, **query)]
+
+    assert shown() == [("host-1", 1), ("host-2", 1), ("host-1", 2), ("host-2", 2)]
+    assert shown(host=str(two.host_id)) == [("host-2", 1), ("host-2", 2)]
+    assert shown(status="failed") == [("host-2", 1)]
+    second = task.commands.get(position=2).command_id
+    assert shown(command=str(second)) == [("host-1", 2), ("host-2", 2)]
+    assert shown(page=2, size=3) == [("host-2", 2)]
+    skipped = logs(api, task, status="skipped")
+    assert skipped[0]["stdout"] is None
+
+
+def test_a_running_row_shows_what_came_so_far(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    agent.poll()  # acknowledges the start
+    live_output.append([live_output.Chunk(fence, "stdout", 0, "step 1 好".encode())])
+    (entry,) = logs(api, task)
+    assert entry["live"] is True
+    assert entry["stdout"]["head"] == "step 1 好"
+    raw = api.get(f"tasks/{task.task_id}/logs/raw", **ids(task, host))
+    assert raw.content == "step 1 好".encode()
+
+
+def test_live_output_is_followed_by_offset(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    agent.poll()
+    path = f"tasks/{task.task_id}/logs/live"
+    nothing = api.get(path, **ids(task, host)).json()
+    assert (nothing["data"], nothing["next_offset"], nothing["ended"]) == ("", 0, False)
+
+    sent = "ab你".encode()
+    live_output.append([live_output.Chunk(fence, "stdout", 0, sent[:4])])
+    first = api.get(path, **ids(task, host)).json()
+    assert (first["data"], first["next_offset"]) == ("ab", 2)
+    live_output.append([live_output.Chunk(fence, "stdout", 4, sent[4:])])
+    second = api.get(path, **ids(task, host), offset=first["next_offset"]).json()
+    assert (second["data"], second["next_offset"]) == ("你", 5)
+
+    agent.report(fence)
+    assert api.get(path, **ids(task, host), offset=5).json()["ended"] is True
+
+
+def test_equal_results_are_grouped(api: Api) -> None:
+    hosts = make_hosts(8)
+    task = started_task(hosts)
+    for number, host in enumerate(hosts):
+        same = number < 6
+        data = b"ok\n" if same else b"different %s\n" % b"ab"[number % 2 : number % 2 + 1]
+        run(
+            task,
+            host,
+            "completed" if same else "failed",
+            stdout=StreamOutput(data),
+            output_digest=bytes([same]) * 32 if same else bytes([number]) * 32,
+        )
+    path = f"tasks/{task.task_id}/output-groups"
+    command = ids(task, hosts[0])["command"]
+    answer = api.get(path, command=command).json()
+    assert answer["count"] == 3
+    assert [(g["status"], g["exit_code"], g["count"]) for g in answer["results"]] == [
+        ("completed", 0, 6),
+        ("failed", 1, 1),
+        ("failed", 1, 1),
+    ]
+    assert [h["hostname"] for h in answer["results"][0]["hosts"]] == [
+        f"host-{number}" for number in range(1, 6)
+    ]
+    assert api.get(path, command=command, page=2, size=2).json()["results"][0]["count"] == 1
+
+
+def test_a_step_of_another_task_is_not_found(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    run(task, host)
+    other = started_task([host])
+    foreign = ids(other, host)
+    for path, query in (
+        ("logs", {"command": foreign["command"]}),
+        ("logs/raw", foreign),
+        ("logs/live", foreign),
+        ("output-groups", {"command": foreign["command"]}),
+    ):
+        assert api.get(f"tasks/{task.task_id}/{path}", **query).status_code == 404, path
+
+
+def test_what_has_no_output_yet_is_not_found(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    assert api.get(f"tasks/{task.task_id}/logs/raw", **ids(task, host)).status_code == 404
