@@ -17,11 +17,14 @@ allow_http=false
 ca_file=""
 hostname=""
 
-program=/usr/local/bin/devops-agent
-library=/usr/local/lib/devops-agent
-config=/etc/devops-agent/agent.toml
-state=/var/lib/devops-agent
-unit=/etc/systemd/system/devops-agent.service
+# Below another root it installs and enrols, and starts nothing: for images, chroots and tests.
+root=${DM_INSTALL_ROOT:-}
+program=$root/usr/local/bin/devops-agent
+library=$root/usr/local/lib/devops-agent
+settings=$root/etc/devops-agent
+config=$settings/agent.toml
+state=$root/var/lib/devops-agent
+unit=$root/etc/systemd/system/devops-agent.service
 
 fail() {
     echo "install.sh: $*" >&2
@@ -42,14 +45,18 @@ Usage: sh install.sh [--server URL] [--token-file FILE] [--ca-file FILE] [--host
 EOF
 }
 
+has_systemd() {
+    [ -z "$root" ] && [ -d /run/systemd/system ]
+}
+
 uninstall() {
-    if command -v systemctl >/dev/null 2>&1; then
+    if has_systemd; then
         systemctl disable --now devops-agent.service 2>/dev/null || true
     fi
     rm -rf "$program" "$library" "$unit" "$state" "$config"
-    rmdir /etc/devops-agent 2>/dev/null || true
-    if command -v systemctl >/dev/null 2>&1; then
-        systemctl daemon-reload 2>/dev/null || true
+    rmdir "$settings" 2>/dev/null || true
+    if has_systemd; then
+        systemctl daemon-reload || true
     fi
     echo "The agent was removed. Remove the host on the server too."
     exit 0
@@ -78,7 +85,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-[ "$(id -u)" = 0 ] || fail "run it as root, such as with sudo"
+[ -n "$root" ] || [ "$(id -u)" = 0 ] || fail "run it as root, such as with sudo"
 [ -z "${remove:-}" ] || uninstall
 [ "$(uname -s)" = Linux ] || fail "the agent runs on Linux only"
 case "$server$ca_file$hostname" in
@@ -112,7 +119,7 @@ echo "$sha256  $work/agent" | sha256sum -c - >/dev/null 2>&1 ||
     fail "the download is not what this script was made for; fetch install.sh again"
 "$python" "$work/agent" version >/dev/null || fail "$python cannot run the agent"
 
-install -d -m 0755 "$library" /etc/devops-agent
+install -d -m 0755 "$library" "$settings" "${program%/*}"
 install -d -m 0711 "$state"
 install -m 0644 "$work/agent" "$library/devops-agent.pyz.new"
 mv "$library/devops-agent.pyz.new" "$library/devops-agent.pyz"
@@ -128,6 +135,7 @@ else
     {
         echo "# Settings of the DevOps Manager agent; the server's docs/agent.md lists them all."
         echo "server = \"$server\""
+        [ -z "$root" ] || echo "state_dir = \"$state\""
         [ -z "$ca_file" ] || echo "ca_file = \"$ca_file\""
         [ -z "$hostname" ] || echo "hostname = \"$hostname\""
         [ "$allow_http" = false ] || echo "allow_http = true"
@@ -139,14 +147,18 @@ if [ -n "$token_file" ]; then
     DM_AGENT_ENROLLMENT_TOKEN_FILE=$token_file
     export DM_AGENT_ENROLLMENT_TOKEN_FILE
 fi
-if [ -t 0 ] || [ ! -r /dev/tty ]; then
+enroll() {
     "$program" enroll --config "$config" || fail "the host is not enrolled; run this again"
-else
+}
+
+if [ ! -t 0 ] && (: </dev/tty) 2>/dev/null; then
     # Piped into sh: the token is typed at the terminal.
-    "$program" enroll --config "$config" </dev/tty || fail "the host is not enrolled; run this again"
+    enroll </dev/tty
+else
+    enroll
 fi
 
-if [ -d /run/systemd/system ]; then
+if has_systemd; then
     cat >"$work/unit" <<'UNIT'
 @UNIT@
 UNIT
@@ -156,5 +168,5 @@ UNIT
     systemctl restart devops-agent.service
     echo "The agent runs. Its log: journalctl -u devops-agent"
 else
-    echo "There is no systemd here. Start the agent with: $program run --config $config"
+    echo "Nothing was started: there is no systemd here. Start the agent with: $program run --config $config"
 fi

@@ -249,6 +249,51 @@ def test_the_install_script_is_whole_and_is_shell(tmp_path: Path) -> None:
     subprocess.run(["sh", "-n", str(path)], check=True)
 
 
+def test_installs_twice_and_uninstalls(gateway: FakeGateway, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    program = build_agent_to_download(tmp_path)
+    script = tmp_path / "install.sh"
+    script.write_text(install_script(server_url=gateway.url, download_url=program.as_uri()))
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+
+    def install(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", str(script), *arguments],
+            env={"PATH": os.environ["PATH"], "DM_INSTALL_ROOT": str(root)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = install("--token-file", str(tmp_path / "no-such-token"))
+    assert refused.returncode == 1
+    assert "cannot read enrollment_token_file" in refused.stderr
+    first = install("--token-file", str(token), "--hostname", "web-7")
+    assert first.returncode == 0, first.stderr
+    assert f"Enrolled as {HOST_ID}." in first.stdout
+    config = root / "etc/devops-agent/agent.toml"
+    assert load_settings(str(config), {}).server == gateway.url
+    second = install()
+    assert second.returncode == 0, second.stderr
+    assert "enrolled already" in second.stdout
+    assert len(gateway.enrolments) == 1
+    agent = root / "usr/local/bin/devops-agent"
+    version = subprocess.run([agent, "version"], capture_output=True, text=True, check=True)
+    assert version.stdout == f"devops-agent {AGENT_VERSION}\n"
+    program.write_bytes(b"something else")
+    assert "not what this script was made for" in install().stderr
+    assert install("--uninstall").returncode == 0
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def build_agent_to_download(tmp_path: Path) -> Path:
+    path = tmp_path / "download" / "devops-agent.pyz"
+    build_agent(path)
+    return path
+
+
 def test_an_idle_agent_is_small_and_quiet(gateway: FakeGateway, agent: AgentProcess) -> None:
     agent.settings["POLL_WAIT_SECONDS"] = "25"
     agent.start()
