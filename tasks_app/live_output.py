@@ -91,8 +91,8 @@ def read(fence: UUID, stream: str, offset: int) -> tuple[bytes, int]:
         data = _client().getrange(key(fence, stream), start, start + READ_BYTES - 1)
     except redis.RedisError:
         return b"", start
-    found = bytes(data)
-    return found, start + len(found)
+    assert isinstance(data, bytes)  # the client does not decode
+    return data, start + len(data)
 
 
 def append(chunks: Sequence[Chunk]) -> list[Appended]:

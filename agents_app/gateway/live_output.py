@@ -90,7 +90,7 @@ class LiveOutput:
                 return await live_output.append_async(self._client, chunks)
         except (redis.RedisError, OSError, TimeoutError) as error:
             self._resting_until = time.monotonic() + _REST_SECONDS
-            logger.warning("live output is not kept: %s", error or type(error).__name__)
+            logger.warning("live output is not kept: %s", str(error) or type(error).__name__)
             return []
 
     async def _owned_fences(

@@ -56,7 +56,7 @@ class Subscription:
             except (redis.RedisError, OSError, TimeoutError) as error:
                 if self.connected:
                     pause = _BACKOFF_SECONDS[0]
-                    logger.warning("wakes are not heard: %s", error or type(error).__name__)
+                    logger.warning("wakes are not heard: %s", str(error) or type(error).__name__)
             except Exception:
                 # A defect in here may cost wakes, never the polls that are held.
                 logger.exception("the subscription failed")

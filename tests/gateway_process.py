@@ -1,0 +1,120 @@
+"""A real gateway for tests: gunicorn in a process of its own, on the test's database and Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import httpx
+from django.conf import settings
+from django.db import connection
+
+from devops_manager.embedded.ports import free_port
+from devops_manager.embedded.process import die_with_parent
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+# Small, so that nothing in a test takes long; the query for pending work is as good as off, so that
+# what is found without it was found by a wake.
+DURATIONS = {
+    "DM_POLL_HOLD_SECONDS": "3",
+    "DM_OFFLINE_AFTER_SECONDS": "20",
+    "DM_PENDING_QUERY_SECONDS": "60",
+    "DM_INSTANCE_SETTLE_SECONDS": "1",
+    "DM_DB_POOL_TIMEOUT_SECONDS": "1",
+    "DM_DB_POOL_MAX": "6",
+}
+
+
+def database_url(*, host: str = "", port: int = 0) -> str:
+    """Return the URL of the test's own database, by way of ``host:port`` if given."""
+    own = connection.settings_dict
+    user = quote(own["USER"]) + (f":{quote(own['PASSWORD'])}" if own["PASSWORD"] else "")
+    query = urlencode({"host": host or own["HOST"], "port": port or own["PORT"]})
+    return f"postgresql://{user}@/{quote(own['NAME'])}?{query}"
+
+
+class GatewayProcess:
+    """One gateway; ``environment`` overrides what it gets from the test's settings."""
+
+    def __init__(self, log_path: Path, **environment: str) -> None:
+        self._log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self._environment = {
+            **os.environ,
+            "DATABASE_URL": database_url(),
+            "REDIS_URL": settings.REDIS_URL,
+            "DM_WAKE_CHANNEL": settings.DM_WAKE_CHANNEL,
+            "DM_LOG_LEVEL": "INFO",
+            **DURATIONS,
+            **environment,
+        }
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")
+
+    def start(self) -> GatewayProcess:
+        """Start it and wait until it serves."""
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1"),
+                    *("-k", "uvicorn_worker.UvicornWorker", "--keep-alive=75"),
+                    *(f"--bind=127.0.0.1:{self.port}", "--graceful-timeout=10"),
+                    "devops_manager.asgi:application",
+                ],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+            assert self._process.poll() is None, self.log
+        raise AssertionError(f"the gateway did not start: {self.log}")
+
+    def worker_pid(self) -> int:
+        """Return the process id of the worker that serves."""
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        (worker,) = children.read_text().split()
+        return int(worker)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        assert self._process is not None
+        self._process.terminate()
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for its end and return the exit code."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def stop(self) -> None:
+        """End it; harmless when it has ended."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()

@@ -1,0 +1,69 @@
+"""Real gateways on the test's database: one with Redis, one whose Redis is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.conf import settings
+from pytest_django import DjangoDbBlocker
+
+from devops_manager.embedded.ports import free_port
+from tests.factories import make_enrolled_host
+from tests.gateway_process import GatewayProcess
+from tests.protocol.client import Agent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_channel() -> None:
+    """Publish on a channel of this worker's own: Redis databases share their channels."""
+    settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+
+
+@pytest.fixture(scope="session")
+def gateway(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    _own_channel: None,
+) -> Iterator[GatewayProcess]:
+    with django_db_blocker.unblock():
+        process = GatewayProcess(tmp_path_factory.mktemp("gateway") / "gateway.log")
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="session")
+def lonely_gateway(
+    django_db_setup: None,
+    django_db_blocker: DjangoDbBlocker,
+    tmp_path_factory: pytest.TempPathFactory,
+    _own_channel: None,
+) -> Iterator[GatewayProcess]:
+    """A gateway without Redis: nobody listens where it looks for it."""
+    with django_db_blocker.unblock():
+        process = GatewayProcess(
+            tmp_path_factory.mktemp("lonely") / "gateway.log",
+            REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
+            DM_PENDING_QUERY_SECONDS="0.3",
+        )
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def agent(gateway: GatewayProcess, transactional_db: None) -> Agent:
+    """An agent of an active host."""
+    return Agent.of(gateway.port, make_enrolled_host())
+
+
+@pytest.fixture
+def make_agent(gateway: GatewayProcess, transactional_db: None) -> Callable[..., Agent]:
+    """Make agents of further hosts."""
+
+    def make(hostname: str = "web-2", **fields: object) -> Agent:
+        return Agent.of(gateway.port, make_enrolled_host(hostname, **fields))
+
+    return make

@@ -1,0 +1,80 @@
+"""DESIGN.md section 5, "Waking": a wake makes it fast, without one it is slower, never wrong."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import redis
+from django.conf import settings
+
+from hosts_app.models import HostSession
+from tests.factories import started_task
+from tests.gateway_process import GatewayProcess
+from tests.protocol.client import Agent, eventually, fences, send
+
+
+def looked_up(agent: Agent) -> Callable[[], bool]:
+    """Tell whether the open poll has been looked up once."""
+    sessions = HostSession.objects.filter(host=agent.host, seq=agent.seq)
+    return sessions.exists
+
+
+def test_without_redis_the_query_for_pending_work_finds_it(
+    agent: Agent, lonely_gateway: GatewayProcess
+) -> None:
+    agent.port = lonely_gateway.port
+    poll = agent.open_poll()
+    eventually(looked_up(agent))
+    started_task([agent.host])
+    assert len(fences(poll.reply())) == 1
+    assert time.monotonic() - poll.sent_at < 2.5
+
+
+def test_readiness_says_whether_wakes_are_heard(
+    gateway: GatewayProcess, lonely_gateway: GatewayProcess, transactional_db: None
+) -> None:
+    heard = send(gateway.port, "/readyz", method="GET")
+    away = send(lonely_gateway.port, "/readyz", method="GET")
+    assert (heard.status, heard.json["redis"]) == (200, "ok")
+    assert (away.status, away.json["redis"]) == (200, "away")
+
+
+def test_a_wake_between_two_polls_is_not_missed(agent: Agent, redis_client: redis.Redis) -> None:
+    agent.poll()
+    started_task([agent.host])  # the wake comes while no poll of the host is open
+    poll = agent.open_poll()
+    assert len(fences(poll.reply())) == 1
+    assert time.monotonic() - poll.sent_at < 2.5
+
+
+def test_wakes_that_cannot_be_read_do_no_harm(agent: Agent, redis_client: redis.Redis) -> None:
+    poll = agent.open_poll()
+    eventually(looked_up(agent))
+    for nonsense in (b"", b"{", b"[]", b"7", b'{"wake": 3}', b'{"wake": ["x"]}', b"\xff\xfe"):
+        redis_client.publish(settings.DM_WAKE_CHANNEL, nonsense)
+    redis_client.publish(settings.DM_WAKE_CHANNEL, json.dumps({"wake": [2**62], "more": 1}))
+    started_task([agent.host])
+    assert len(fences(poll.reply())) == 1
+
+
+def test_a_wake_for_nothing_leaves_the_poll_held(agent: Agent, redis_client: redis.Redis) -> None:
+    poll = agent.open_poll(wait_seconds=1)
+    eventually(looked_up(agent))
+    for _ in range(5):
+        redis_client.publish(settings.DM_WAKE_CHANNEL, json.dumps({"wake": [agent.host.pk]}))
+    reply = poll.reply()
+    assert fences(reply) == []
+    assert time.monotonic() - poll.sent_at >= 1
+
+
+def test_work_on_another_hosts_row_wakes_nobody_else(
+    agent: Agent, make_agent: Callable[..., Agent]
+) -> None:
+    other = make_agent()
+    poll = other.open_poll(wait_seconds=1)
+    eventually(looked_up(other))
+    started_task([agent.host])
+    assert len(fences(agent.poll())) == 1
+    assert fences(poll.reply()) == []
