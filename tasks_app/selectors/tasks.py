@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Subquery
 from django.utils.translation import gettext as _
 
 from devops_manager.access.models import User
@@ -75,8 +74,9 @@ class TaskFilter:
 
 
 def task_list(*, asked: PageAsked, narrowed: TaskFilter) -> Page[TaskSummary]:
-    """Return one page of tasks, newest first; counting stops at 10,000. Two statements.
+    """Return one page of tasks, newest first; counting stops at 10,000.
 
+    Two statements, three when a creator is named.
     Raises NotFound for a page beyond the end.
     """
     tasks = _narrow(narrowed)
@@ -103,8 +103,9 @@ def _narrow(narrowed: TaskFilter) -> QuerySet[Task]:
     if narrowed.status:
         tasks = tasks.filter(status=narrowed.status)
     if narrowed.created_by:
-        creator = User.objects.filter(username=narrowed.created_by).values("pk")
-        tasks = tasks.filter(created_by=Subquery(creator))
+        # Looked up first: from an id the planner sees whether the person is prolific.
+        creator = User.objects.filter(username=narrowed.created_by).values_list("pk", flat=True)
+        tasks = tasks.filter(created_by__in=list(creator))
     ranged = narrowed.created_from is not None or narrowed.created_to is not None
     if not ranged and (narrowed.status or narrowed.created_by):
         tasks = tasks.order_by("-id")

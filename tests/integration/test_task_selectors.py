@@ -110,7 +110,7 @@ PLANS = {
 
 
 def many_tasks() -> None:
-    """Store 20,000 ended tasks, one in a hundred of them of the first of two people, and their statistics."""
+    """Store 20,000 ended tasks, one in a hundred of them of the first of two people."""
     creators = [make_user(name=name).pk for name in ("occasional", "prolific")]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -119,7 +119,8 @@ def many_tasks() -> None:
             " offline_policy, delivery_seconds, current_wave, exclusive, template_version,"
             " created_by_id, error_code, error_message, created_at, finished_at)"
             " SELECT gen_random_uuid(), 'task ' || n, '', 'completed', 2, '{}',"
-            " 0, 0, 0, 0, 0, 0, 0, 'wait', 3600, 0, false, '', (%s)[1 + (n %% 100 > 0)::int], '', '',"
+            " 0, 0, 0, 0, 0, 0, 0, 'wait', 3600, 0, false, '',"
+            " (%s)[1 + (n %% 100 > 0)::int], '', '',"
             " now() - interval '1 day' + n * interval '1 second', now()"
             " FROM generate_series(1, 20000) AS n",
             [creators],
@@ -140,6 +141,8 @@ def test_each_list_has_its_index() -> None:
         with CaptureQueriesContext(connection) as captured:
             task_list(asked=FIRST, narrowed=narrowed)
         for query in captured.captured_queries:
+            if query["sql"].startswith('SELECT "users"'):
+                continue  # who the creator is
             with connection.cursor() as cursor:
                 cursor.execute(f"EXPLAIN (FORMAT JSON) {query['sql']}")
                 plan = list(nodes(cursor.fetchone()[0][0]["Plan"]))
