@@ -81,6 +81,11 @@ def task_changed(task_ids: Iterable[UUID]) -> None:
     transaction.on_commit(lambda: _forget(keys))
 
 
+def rows_made() -> None:
+    """After the commit, let the next read of what a host was given see the rows just made."""
+    transaction.on_commit(lambda: cache.set_many({HOST_GENERATION: _new_generation()}))
+
+
 def _forget(keys: list[str]) -> None:
     cache.set_many({TASK_GENERATION: _new_generation(), HOST_GENERATION: _new_generation()})
     cache.drop(*keys)

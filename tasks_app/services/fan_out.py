@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devops_manager.lib import announce
-from tasks_app import queue
+from tasks_app import cache, queue
 
 
 def fan_out_task(task: int) -> int:
@@ -16,5 +16,6 @@ def fan_out_task(task: int) -> int:
     made = 0
     while (hosts := queue.fan_out_window(task=task)) is not None:
         announce.wake(hosts)
+        cache.rows_made()
         made += len(hosts)
     return made

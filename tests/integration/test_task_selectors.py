@@ -14,12 +14,13 @@ from django.db import connection
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from devops_manager.access.actors import SYSTEM
 from devops_manager.lib.pagination import Page as PageAsked
 from tasks_app import cache
 from tasks_app.models import CommandHost, Task
 from tasks_app.selectors import encoded, outputs, progress, rows, stats
 from tasks_app.selectors.tasks import TaskFilter, task_commands, task_detail, task_list, task_state
-from tasks_app.services import submit
+from tasks_app.services import fan_out, lifecycle, submit
 from tasks_app.services.drafts import parse_task
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, started_task
 from tests.task_factories import actor_for, body_for, make_user
@@ -237,12 +238,15 @@ def test_start_and_end_are_visible_to_the_next_read() -> None:
 
 def test_fanned_out_rows_are_visible_to_the_next_read_of_a_host() -> None:
     (host,) = make_hosts(1)
+    task = make_task([host])
 
     def seen() -> int:
         return json.loads(encoded.host_tasks_json(host_id=host.host_id, asked=FIRST))["count"]
 
     assert seen() == 0
-    started_task([host])
+    lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+    assert seen() == 0
+    fan_out.fan_out_task(task.pk)
     assert seen() == 1
 
 
