@@ -72,7 +72,7 @@ def _run(*, once: bool) -> None:
         api = Api(base_url=addresses.web_url, token=admin.token)
         agents = Agents(
             program=stack.build_agent(environment),
-            directory=agents_directory(servers["DATABASE_URL"]),
+            directory=agents_directory(os.environ.get("DATABASE_URL") or None),
             gateway_url=addresses.gateway_url,
         )
         children = Children(inherited=(inherited,))

@@ -50,7 +50,7 @@ class Agents:
         if new:
             progress(_("Enrolling the agents %(nodes)s") % {"nodes": ", ".join(new)})
             name = f"make run {uuid.uuid4().hex[:6]}"
-            token = api.post("enrollment-tokens", {"name": name, "auto_approve": False})["token"]
+            token = api.post("enrollment-tokens", {"name": name, "auto_approve": False})["secret"]
         for node in NODES:
             children.start(self._child(node, environment, token if node in new else ""))
         children.wait_for(

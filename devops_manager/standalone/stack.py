@@ -20,6 +20,7 @@ from devops_manager.standalone.terminal import progress
 ADMIN = "admin"
 LOGS = VAR / "log"
 START_SECONDS = 60.0
+_SHOWN_LINES = 15
 _GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=1"]
 _ASYNC_WORKER = "uvicorn_worker.UvicornWorker"
 _CELERY = ["-m", "celery", "-A", "devops_manager"]
@@ -131,8 +132,7 @@ def _python(environment: dict[str, str], *arguments: str) -> str:
         env=environment,
     )
     if done.returncode != 0:
-        raise StandaloneError(
-            _("%(command)s failed:\n%(output)s")
-            % {"command": " ".join(arguments), "output": (done.stdout + done.stderr).strip()}
-        )
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        detail = {"command": " ".join(arguments), "output": "\n".join(lines[-_SHOWN_LINES:])}
+        raise StandaloneError(_("%(command)s failed:\n%(output)s") % detail)
     return done.stdout

@@ -97,8 +97,13 @@ def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str
     )
 
 
-def agents_directory(database_url: str) -> Path:
-    """Return where the agents of a database keep their state: another database, other agents."""
+def agents_directory(database_url: str | None) -> Path:
+    """Return where the agents of a database keep their state: another database, other agents.
+
+    None means the embedded database, whose address is another at each run.
+    """
+    if database_url is None:
+        return VAR / "agents" / "embedded"
     parts = urlsplit(database_url)
     place = f"{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
     return VAR / "agents" / hashlib.sha256(place.encode()).hexdigest()[:12]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 
 from devops_manager.embedded.language import gettext as _
 
@@ -11,8 +12,9 @@ _started = time.monotonic()
 
 
 def show(text: str = "") -> None:
-    """Print a plain line."""
-    print(text, flush=True)  # noqa: T201 - this is the terminal's module
+    """Print a plain line; a terminal that was closed must not keep a run from stopping cleanly."""
+    with suppress(OSError):
+        print(text, flush=True)  # noqa: T201 - this is the terminal's module
 
 
 def progress(text: str) -> None:
@@ -45,13 +47,17 @@ class Waiting:
             "seconds": self._shown,
         }
         if self._in_place:
-            sys.stdout.write(f"\r{line}\033[K")
-            sys.stdout.flush()
+            self._overwrite(line)
         else:
             show(line)
 
     def done(self) -> None:
         """Leave the line of the wait."""
         if self._in_place and self._shown:
-            sys.stdout.write("\r\033[K")
+            self._overwrite("")
+
+    @staticmethod
+    def _overwrite(line: str) -> None:
+        with suppress(OSError):
+            sys.stdout.write(f"\r{line}\033[K")
             sys.stdout.flush()

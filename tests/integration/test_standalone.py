@@ -188,3 +188,4 @@ def test_agents_belong_to_a_database_whatever_its_password() -> None:
     first = agents_directory("postgresql://u:one@db:5432/a")
     assert first == agents_directory("postgresql://v:two@db:5432/a")
     assert first != agents_directory("postgresql://u:one@db:5432/b")
+    assert agents_directory(None) == agents_directory(None) != first

@@ -1,14 +1,16 @@
-"""`manage.py first_admin`: makes an administrator once, and a token in place of the last."""
+"""The commands of a first start: an administrator with a token, and an enrolment token."""
 
 from __future__ import annotations
 
 import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
+from agents_app.models import EnrollmentToken
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 
 pytestmark = pytest.mark.django_db
@@ -66,3 +68,15 @@ def test_without_a_password_nothing_is_made(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(CommandError, match="Set DM_ADMIN_PASSWORD"):
         first_admin()
     assert not User.objects.exists()
+
+
+def test_an_enrolment_token_is_printed_or_kept_in_a_private_file(tmp_path: Path) -> None:
+    output = StringIO()
+    call_command("new_enrollment_token", "printed", stdout=output)
+    assert output.getvalue().startswith("dme_")
+    path = tmp_path / "token"
+    for _time in range(2):
+        call_command("new_enrollment_token", "kept", "--file", str(path), stdout=StringIO())
+    assert path.read_text().startswith("dme_")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert EnrollmentToken.objects.filter(name="kept", auto_approve=False).count() == 1
