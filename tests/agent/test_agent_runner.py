@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import pwd
 import resource
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -162,27 +164,35 @@ def test_what_cannot_be_started_fails_and_says_why(
     assert outcome.error_message.endswith(".")
 
 
-def test_runs_as_another_user_or_says_that_it_may_not(tmp_path: Path) -> None:
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that every user may pass through; ``tmp_path`` is this user's alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_runs_as_another_user_or_says_that_it_may_not(open_place: Path) -> None:
     if os.geteuid() != 0:
-        outcome = Runner(tmp_path / "work").run("true", run_as="root")[0]
+        outcome = Runner(open_place / "work").run("true", run_as="root")[0]
         assert (outcome.status, outcome.error_code) == ("failed", "run_as_failed")
         return
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    runner = Runner(tmp_path / "work")
+    account = pwd.getpwnam("daemon")
+    groups = " ".join(map(str, os.getgrouplist("daemon", account.pw_gid)))
+    runner = Runner(open_place / "work")
     for kind in ("command", "script"):
         outcome, stdout, stderr = runner.run(
             'echo "$(id -un):$(id -G):$HOME:$USER"; test -w / || echo no',
             kind=kind,
-            run_as="nobody",
+            run_as="daemon",
         )
         assert (outcome.status, stderr) == ("completed", "")
-        assert stdout == "nobody:65534:/nonexistent:nobody\nno\n"
+        assert stdout == f"daemon:{groups}:{account.pw_dir}:daemon\nno\n"
 
 
 def test_a_script_that_the_user_cannot_reach_says_so(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    outcome = Runner(tmp_path / "work").run("true", kind="script", run_as="nobody")[0]
+    outcome = Runner(tmp_path / "work").run("true", kind="script", run_as="daemon")[0]
     assert (outcome.error_code, outcome.exit_code) == ("run_as_failed", None)
     why = str(tmp_path) if os.geteuid() == 0 else "does not run as root"
     assert why in outcome.error_message
