@@ -124,6 +124,9 @@ def _show_addresses(addresses: Addresses, admin: stack.Admin) -> None:
     for name, value in lines.items():
         show(f"  {name + ':':<12} {value}")
     show()
+    show(_("For the examples of the API in the README:"))
+    show(f"  URL={addresses.web_url} TOKEN={admin.token}")
+    show()
 
 
 if __name__ == "__main__":

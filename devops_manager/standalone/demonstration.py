@@ -9,6 +9,7 @@ from devops_manager.standalone.agents import NODES
 from devops_manager.standalone.children import Children
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.terminal import progress
+from devops_manager.standalone.words import task_state
 
 FAILING_NODE = NODES[-1]
 FAILING_STATUS = 3
@@ -80,8 +81,8 @@ def run_task(children: Children, api: Api, host_ids: dict[str, str]) -> str:
     def ended() -> bool:
         nonlocal shown
         state = api.get(f"tasks/{task_id}/status")
-        line = _("Task %(status)s: %(done)d of %(total)d hosts done") % {
-            "status": state["status"],
+        line = _("Task: %(status)s, %(done)d of %(total)d hosts done") % {
+            "status": task_state(state["status"]),
             "done": sum(state[f"{outcome}_hosts"] for outcome in _OUTCOMES),
             "total": state["total_hosts"],
         }

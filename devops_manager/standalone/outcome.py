@@ -10,6 +10,7 @@ from devops_manager.embedded.language import gettext as _
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.demonstration import FAILING_NODE, FAILING_STATUS, steps
 from devops_manager.standalone.terminal import show
+from devops_manager.standalone.words import row_state, task_state
 
 _EXPECTED_TASK_STATUS = "partial"
 _SHOWN_LINES = 12
@@ -85,7 +86,11 @@ def describe(results: list[Result]) -> list[str]:
         if result.position != position:
             position = result.position
             lines += ["", _("Step %(position)d: %(step)s") % vars(result)]
-        detail = {"nodes": ", ".join(nodes), "status": result.status, "exit_code": result.exit_code}
+        detail = {
+            "nodes": ", ".join(nodes),
+            "status": row_state(result.status),
+            "exit_code": result.exit_code,
+        }
         lines.append("  " + _("%(nodes)s: %(status)s, exit code %(exit_code)s") % detail)
         for text in (result.stdout, result.stderr):
             lines += [f"      {line}" for line in text.splitlines()[:_SHOWN_LINES]]
@@ -117,10 +122,10 @@ def judge(*, status: str, results: list[Result], nodes: list[str]) -> str:
     if status != _EXPECTED_TASK_STATUS:
         reasons.append(
             _("the task should be %(planned)s and is %(found)s")
-            % {"planned": _EXPECTED_TASK_STATUS, "found": status}
+            % {"planned": task_state(_EXPECTED_TASK_STATUS), "found": task_state(status)}
         )
     return "; ".join(reasons)
 
 
 def _words(outcome: tuple[str, int | None] | None) -> str:
-    return _("missing") if outcome is None else f"{outcome[0]} ({outcome[1]})"
+    return _("missing") if outcome is None else f"{row_state(outcome[0])} ({outcome[1]})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -90,10 +91,10 @@ def test_once_shows_three_steps_on_three_hosts_with_its_ports_taken(var: Path) -
     assert done.returncode == 0, shown + done.stderr
     assert all(f"Port {port} is taken" in shown for port in taken)
     assert all(f"Step {position}:" in shown for position in (1, 2, 3))
-    assert "node-1, node-2, node-3: completed, exit code 0" in shown
-    assert "node-1, node-2: completed, exit code 0" in shown
-    assert "node-3: failed, exit code 3" in shown
-    assert "API token:" in shown
+    assert "node-1, node-2, node-3: Completed successfully, exit code 0" in shown
+    assert "node-1, node-2: Completed successfully, exit code 0" in shown
+    assert "node-3: Execution failed, exit code 3" in shown
+    assert re.search(r"^  URL=http://127\.0\.0\.1:\d+ TOKEN=dmt_\S+$", shown, re.MULTILINE)
     assert "the planned failure included" in shown
 
 

@@ -39,7 +39,9 @@ def test_the_planned_failure_is_a_good_outcome() -> None:
 
 
 def test_the_task_must_be_partial() -> None:
-    assert verdict(as_planned(), "completed") == "the task should be partial and is completed"
+    assert verdict(as_planned(), "completed") == (
+        "the task should be Partly completed and is Completed"
+    )
 
 
 @pytest.mark.parametrize("changed", range(9))
@@ -49,7 +51,7 @@ def test_every_other_result_is_named(changed: int) -> None:
     results[changed] = replace(one, status="timeout", exit_code=None)
     reason = verdict(results)
     assert f"step {one.position} on {one.node}" in reason
-    assert "timeout (None)" in reason
+    assert "Timed out (None)" in reason
 
 
 def test_a_missing_result_is_named() -> None:
@@ -59,7 +61,7 @@ def test_a_missing_result_is_named() -> None:
 def test_a_failure_that_did_not_happen_is_named() -> None:
     results = [replace(one, status="completed", exit_code=0) for one in as_planned()]
     assert verdict(results) == (
-        f"step 3 on {FAILING_NODE} should be failed (3) and is completed (0)"
+        f"step 3 on {FAILING_NODE} should be Execution failed (3) and is Completed successfully (0)"
     )
 
 
@@ -77,4 +79,4 @@ def test_the_output_is_shown_once_for_each_group() -> None:
     text = "\n".join(describe(as_planned()))
     assert text.count("fine") == 3
     assert text.count("on purpose") == 1
-    assert f"{FAILING_NODE}: failed, exit code {FAILING_STATUS}" in text
+    assert f"{FAILING_NODE}: Execution failed, exit code {FAILING_STATUS}" in text
