@@ -17,35 +17,18 @@ from devops_manager.lib.parsers import join_path
 from hosts_app.selectors import allowed_group_ids, resolve_target
 from hosts_app.targets import Target, to_json
 from tasks_app import cache
-from tasks_app.models import CommandKind, OfflinePolicy, OnFailure, Task
+from tasks_app.models import Task
 from tasks_app.queue import submit as queue
 from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import CommandDraft, TaskDraft, parse_changes, parse_task
 from tasks_app.services.ownership import require_owner
-from tasks_app.states import Priority, TaskStatus
+from tasks_app.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from devops_manager.access.actors import Actor
-
-# What the statements fill in by themselves is not sent.
-_TASK_DEFAULTS: dict[str, Any] = {
-    "description": "",
-    "priority": Priority.NORMAL,
-    "offline_policy": OfflinePolicy.WAIT,
-}
-_COMMAND_DEFAULTS: dict[str, Any] = {
-    "name": "",
-    "kind": CommandKind.COMMAND,
-    "interpreter": "",
-    "parameters": (),
-    "environment": None,
-    "working_directory": "",
-    "run_as": "",
-    "on_failure": OnFailure.STOP,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +79,7 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
             lookup.resolve(draft, "")
             if "commands" in given:
                 ids = iter(queue.new_ids(len(draft.commands)))
-                queue.replace_commands(task.pk, lookup.command_rows(draft, ids))
+                queue.replace_commands(task.pk, lookup.new_commands(draft, ids))
         Task.objects.filter(pk=task.pk, status=TaskStatus.PENDING).update(
             name=draft.name,
             description=draft.description,
@@ -171,7 +154,16 @@ def _create(
         ids = queue.new_ids(len(drafts) + commands)
         command_ids = iter(ids[len(drafts) :])
         rows = [
-            _task_row(task_id, draft, target.encoded, lookup.command_rows(draft, command_ids))
+            queue.NewTask(
+                task_id=task_id,
+                name=draft.name,
+                target=target.encoded,
+                delivery_seconds=draft.delivery_seconds,
+                commands=lookup.new_commands(draft, command_ids),
+                description=draft.description,
+                priority=draft.priority,
+                offline_policy=draft.offline_policy,
+            )
             for task_id, draft, target in zip(ids, drafts, targets, strict=False)
         ]
         queue.insert_tasks(rows, created_by=actor.user_id, allowed_groups=allowed)
@@ -248,10 +240,10 @@ class _Lookup:
             )
         return _Resolved(hosts | pinned, target.encoded)
 
-    def command_rows(self, draft: TaskDraft, ids: Iterator[str]) -> list[dict[str, Any]]:
+    def new_commands(self, draft: TaskDraft, ids: Iterator[str]) -> list[queue.NewCommand]:
         """Return a draft's steps as the queue inserts them; each takes the next of ``ids``."""
         return [
-            _command_row(
+            _new_command(
                 next(ids), at, command, self._pinned[command.host] if command.host else None
             )
             for at, command in enumerate(draft.commands, start=1)
@@ -281,39 +273,24 @@ def _moved(error: DomainError, path: str) -> DomainError:
     return kind(error.detail, code=error.code, fields=fields)
 
 
-def _task_row(
-    task_id: str, draft: TaskDraft, target: msgspec.Raw, commands: list[dict[str, Any]]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "task_id": task_id,
-        "name": draft.name,
-        "target": target,
-        "delivery_seconds": draft.delivery_seconds,
-        "commands": commands,
-    }
-    for name, default in _TASK_DEFAULTS.items():
-        value = getattr(draft, name)
-        if value != default:
-            row[name] = value
-    return row
-
-
-def _command_row(
+def _new_command(
     command_id: str, position: int, draft: CommandDraft, host: int | None
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "command_id": command_id,
-        "position": position,
-        "body": draft.body,
-        "timeout_seconds": draft.timeout_seconds,
-    }
-    for name, default in _COMMAND_DEFAULTS.items():
-        value = getattr(draft, name)
-        if value != default:
-            row[name] = value
-    if host is not None:
-        row["host"] = host
-    return row
+) -> queue.NewCommand:
+    return queue.NewCommand(
+        command_id=command_id,
+        position=position,
+        body=draft.body,
+        timeout_seconds=draft.timeout_seconds,
+        host=host,
+        name=draft.name,
+        kind=draft.kind,
+        interpreter=draft.interpreter,
+        parameters=draft.parameters,
+        environment=draft.environment,
+        working_directory=draft.working_directory,
+        run_as=draft.run_as,
+        on_failure=draft.on_failure,
+    )
 
 
 def _lock_pending(actor: Actor, task_id: UUID) -> Task:
