@@ -24,8 +24,8 @@ def record(
 ) -> None:
     """Write one event for each object, in one INSERT, in the caller's transaction.
 
-    ``action`` is ``<object type>.<verb>``, such as ``task.start``. ``before`` and ``after`` are plain
-    JSON values; the caller leaves secrets out.
+    ``action`` is ``<object type>.<verb>``, such as ``task.start``. ``before`` and ``after`` are
+    plain JSON values; the caller leaves secrets out.
     """
     request_id = current_request_id()
     AuditEvent.objects.bulk_create(

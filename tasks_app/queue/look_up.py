@@ -115,7 +115,7 @@ def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
             accepted.append(one)
             if order is Order.ACCEPT:
                 newer.append(one)
-            else:
+            elif row is not None:
                 one.instance_age_seconds = row.instance_age_seconds
     _store(newer)
     _quarantine(shared)
