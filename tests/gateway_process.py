@@ -24,7 +24,7 @@ STOP_SECONDS = 10.0
 # Small, so that nothing in a test takes long; the query for pending work is as good as off, so that
 # what is found without it was found by a wake.
 DURATIONS = {
-    "DM_POLL_HOLD_SECONDS": "3",
+    "DM_POLL_HOLD_SECONDS": "8",
     "DM_OFFLINE_AFTER_SECONDS": "20",
     "DM_PENDING_QUERY_SECONDS": "60",
     "DM_INSTANCE_SETTLE_SECONDS": "1",
@@ -108,6 +108,14 @@ class GatewayProcess:
         """Wait for its end and return the exit code."""
         assert self._process is not None
         return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self._process is not None
+        worker = self.worker_pid()
+        self._process.kill()
+        os.kill(worker, signal.SIGKILL)
+        self._process.wait()
 
     def stop(self) -> None:
         """End it; harmless when it has ended."""

@@ -96,13 +96,12 @@ class Gateway:
         request = Request(scope, receive, Headers.of(scope), self._budget)
         try:
             response = await self._respond_to(request)
-            if not request.unread:
-                await respond(send, response)
-            elif int(request.headers.content_length or SMALL_BODY_BYTES + 1) <= SMALL_BODY_BYTES:
-                await read_body(receive, SMALL_BODY_BYTES)
-                await respond(send, response)
-            else:
+            if request.unread and not request.headers.small:
                 await refuse(receive, send, response)
+                return
+            if request.unread:
+                await read_body(receive, SMALL_BODY_BYTES)
+            await respond(send, response)
         except (ClientGone, Problem):
             pass  # nobody is there to read an answer
         finally:

@@ -19,7 +19,7 @@ R = TypeVar("R")
 AWAY = (OperationalError, InterfaceError, psycopg.OperationalError)
 
 
-class DatabaseAway(Exception):  # noqa: N818 - a state, not a defect
+class DatabaseAway(Exception):
     """PostgreSQL cannot be reached, or gave up on this work; nothing was answered yet."""
 
 

@@ -46,7 +46,7 @@ class Response:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-class Problem(Exception):  # noqa: N818 - it is the name of the format
+class Problem(Exception):
     """A request that is refused; becomes problem+json."""
 
     def __init__(
@@ -89,7 +89,7 @@ class Problem(Exception):  # noqa: N818 - it is the name of the format
         return Response(self.status, _encode(body), PROBLEM, headers)
 
 
-class ClientGone(Exception):  # noqa: N818 - not an error of ours
+class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
@@ -162,6 +162,12 @@ class Headers:
             elif name == b"transfer-encoding":
                 found.chunked = True
         return found
+
+    @property
+    def small(self) -> bool:
+        """Whether the announced body is so short that reading it costs nothing."""
+        length = self.content_length or b""
+        return length.isdigit() and int(length) <= SMALL_BODY_BYTES
 
     def body_bytes(self, limit: int) -> int:
         """Return the announced length. Raises Problem when it is missing or over ``limit``."""

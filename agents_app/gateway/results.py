@@ -29,7 +29,7 @@ _DIGEST_BYTES = 32
 _encode = msgspec.json.Encoder().encode
 
 
-class Unstorable(ValueError):  # noqa: N818 - a finding, not a defect
+class Unstorable(ValueError):
     """Why one result cannot be stored."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import connection
 
+from agents_app import protocol
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
@@ -106,9 +107,9 @@ class Service:
     async def report(
         self, body: bytes, caller: Caller, wait: Problem | None, source_ip: str | None
     ) -> Response:
-        """``report``."""
+        """``report``. A quarantined host gets no work, but what it ran is still worth knowing."""
         message = decode(body, messages.REPORT)
-        if wait is not None:
+        if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
             raise wait
         return await self._reports.serve(message, caller, source_ip)
 

@@ -21,7 +21,7 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
 
 
-class _Duplicate(ValueError):  # noqa: N818 - caught right here
+class _Duplicate(ValueError):
     """A key that an object has twice."""
 
 

@@ -221,7 +221,7 @@ def test_a_held_poll_is_answered_as_soon_as_work_comes(agent: Agent) -> None:
     eventually(HostSession.objects.filter(host=agent.host).exists)
     started_task([agent.host])
     assert len(fences(poll.reply())) == 1
-    assert time.monotonic() - poll.sent_at < 2.5  # the hold is 3 s
+    assert time.monotonic() - poll.sent_at < 6  # the hold is 8 s
 
 
 def test_a_report_wakes_the_held_poll_and_carries_no_command(

@@ -34,7 +34,7 @@ def test_the_first_poll_stores_its_journal_and_pair(agent: Agent) -> None:
 
 def test_the_answer_carries_the_configuration(agent: Agent) -> None:
     config = agent.poll().json["config"]
-    assert config["poll_hold_seconds"] == 3
+    assert config["poll_hold_seconds"] == 8
     assert config["max_concurrency"] == agent.host.max_concurrency
     assert config["live_chunk_bytes"] == 65_536
     assert config["upload_grace_seconds"] > 0
@@ -193,13 +193,15 @@ def test_a_replaced_journal_that_goes_on_is_a_clone_and_quarantined(agent: Agent
     agent.poll()
     clone = agent.journal_id
     agent.journal_id = uuid.uuid4()
-    agent.poll()
+    started_task([agent.host])
+    fence = only(agent.poll())
     reply = agent.poll(journal_id=str(clone))
     assert (reply.status, reply.code) == (403, "host_quarantined")
     assert int(reply.headers["retry-after"]) > 0
     assert Host.objects.get(pk=agent.host.pk).quarantined_at is not None
     assert AuditEvent.objects.filter(action="host.quarantine").count() == 1
     assert agent.poll().code == "host_quarantined"
+    assert agent.verdict(fence) == "accepted"  # what ran is still worth knowing
 
     release_quarantine(actor=SYSTEM, host_id=agent.host.host_id)
     eventually(lambda: agent.poll().status == 200)

@@ -58,7 +58,7 @@ def test_a_revoke_message_ends_the_held_poll_at_once(agent: Agent) -> None:
     eventually(HostSession.objects.filter(host=agent.host).exists)
     revoke_credential(actor=SYSTEM, host_id=agent.host.host_id)
     assert poll.reply().code == "credential_invalid"
-    assert time.monotonic() - poll.sent_at < 2.5
+    assert time.monotonic() - poll.sent_at < 6
 
 
 def test_a_new_credential_is_good_and_the_one_before_is_not(either: Agent) -> None:

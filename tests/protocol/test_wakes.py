@@ -29,7 +29,7 @@ def test_without_redis_the_query_for_pending_work_finds_it(
     eventually(looked_up(agent))
     started_task([agent.host])
     assert len(fences(poll.reply())) == 1
-    assert time.monotonic() - poll.sent_at < 2.5
+    assert time.monotonic() - poll.sent_at < 6
 
 
 def test_readiness_says_whether_wakes_are_heard(
@@ -46,7 +46,7 @@ def test_a_wake_between_two_polls_is_not_missed(agent: Agent, redis_client: redi
     started_task([agent.host])  # the wake comes while no poll of the host is open
     poll = agent.open_poll()
     assert len(fences(poll.reply())) == 1
-    assert time.monotonic() - poll.sent_at < 2.5
+    assert time.monotonic() - poll.sent_at < 6
 
 
 def test_wakes_that_cannot_be_read_do_no_harm(agent: Agent, redis_client: redis.Redis) -> None:

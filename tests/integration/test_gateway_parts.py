@@ -1,0 +1,362 @@
+"""The gateway's parts inside one process, where a test can stop them at a barrier."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+
+from agents_app.gateway import messages
+from agents_app.gateway.authentication import Authentication, Caller
+from agents_app.gateway.database import DatabaseThreads
+from agents_app.gateway.group_commit import GroupCommit
+from agents_app.gateway.heartbeats import Heartbeats
+from agents_app.gateway.http import BodyBudget, ClientGone, Problem
+from agents_app.gateway.polls import Polls
+from agents_app.gateway.results import cap
+from agents_app.gateway.strict_json import decode
+from agents_app.gateway.waiters import CANCEL_AGAIN_SECONDS, Hosts, HostState, due_cancels
+from devops_manager.lib import secrets
+from hosts_app.models import Host
+from tasks_app.records import StreamOutput
+from tasks_app.services import dispatch
+from tests.factories import make_host, started_task
+
+
+class StoppingDatabase(DatabaseThreads):
+    """Database threads that stop after a look-up was committed, until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__("test", 4)
+        self.committed = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.look_ups = 0
+
+    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        answer = await super().run(function, *args, **kwargs)
+        if function is dispatch.look_up:
+            self.look_ups += 1
+            self.committed.set()
+            await self.go_on.wait()
+        return answer
+
+
+class Parts:
+    """The parts that serve polls, put together as the service does."""
+
+    def __init__(self) -> None:
+        self.database = StoppingDatabase()
+        self.hosts = Hosts()
+        self.polls = Polls(
+            self.database,
+            hosts=self.hosts,
+            heartbeats=Heartbeats(self.database, batch_limit=10),
+            authentication=Authentication(self.database, cache_seconds=30, batch_limit=10),
+        )
+
+
+class Client:
+    """One client of one poll: it stays, until it leaves."""
+
+    def __init__(self, parts: Parts, host: Host, *, seq: int = 1, **changes: Any) -> None:
+        self.left = asyncio.Event()
+        message = messages.PollMessage(
+            journal_id=uuid.UUID(int=1),
+            run=1,
+            instance_id=uuid.UUID(int=2),
+            seq=seq,
+            **{"wait_seconds": 20.0, **changes},
+        )
+        caller = Caller(host=host.pk, host_id=host.host_id, generation=1)
+        self.answer = asyncio.ensure_future(parts.polls.serve(message, caller, self._receive))
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+
+async def commands_of(client: Client) -> int:
+    response = await asyncio.wait_for(client.answer, 10)
+    return response.body.count(b'"attempt"')
+
+
+@pytest.fixture
+def host(transactional_db: None) -> Host:
+    return make_host()
+
+
+def run_in_thread(function: Callable[[], object]) -> None:
+    """Run database work of the test in a thread, as an event loop must."""
+
+    def work() -> None:
+        try:
+            function()
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_wake_between_a_look_up_and_its_answer_is_not_missed(host: Host) -> None:
+    async def scene() -> None:
+        parts = Parts()
+        client = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)  # it has found nothing
+        await asyncio.to_thread(run_in_thread, lambda: started_task([host]))
+        parts.polls.hint([host.pk])
+        parts.database.go_on.set()
+        assert await commands_of(client) == 1
+        assert parts.database.look_ups == 2
+
+    asyncio.run(scene())
+
+
+def test_a_hint_between_two_polls_makes_the_next_one_look(host: Host) -> None:
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        assert await commands_of(Client(parts, host, wait_seconds=0.0)) == 0
+        await asyncio.to_thread(run_in_thread, lambda: started_task([host]))
+        parts.polls.hint([host.pk])
+        assert await commands_of(Client(parts, host, seq=2)) == 1
+        assert parts.database.look_ups == 2
+
+    asyncio.run(scene())
+
+
+def test_a_poll_that_follows_an_answered_one_costs_one_look_up_at_its_end(host: Host) -> None:
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        await commands_of(Client(parts, host, wait_seconds=0.0))
+        await commands_of(Client(parts, host, seq=2, wait_seconds=0.05))
+        assert parts.database.look_ups == 2
+        # one that skips a number does not follow: one look-up at once and one at the end
+        await commands_of(Client(parts, host, seq=9, wait_seconds=0.5))
+        assert parts.database.look_ups == 4
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_leaves_is_forgotten_at_once(host: Host) -> None:
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        client = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        assert parts.hosts.held() == [host.pk]
+        client.left.set()
+        with pytest.raises(ClientGone):
+            await client.answer
+        assert parts.hosts.held() == []
+
+    asyncio.run(scene())
+
+
+def test_a_client_that_leaves_during_the_look_up_gets_its_command_next_time(host: Host) -> None:
+    started_task([host])
+
+    async def scene() -> None:
+        parts = Parts()
+        first = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)  # claimed, not answered
+        first.left.set()
+        with pytest.raises(ClientGone):
+            await first.answer
+        parts.database.go_on.set()
+        assert await commands_of(Client(parts, host, seq=2)) == 1
+
+    asyncio.run(scene())
+    assert host.rows.get().attempt == 1
+
+
+def test_a_greater_poll_during_the_look_up_of_the_older_gets_its_command(host: Host) -> None:
+    started_task([host])
+
+    async def scene() -> None:
+        parts = Parts()
+        older = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        newer = Client(parts, host, seq=2)
+        with pytest.raises(Problem) as refused:
+            await older.answer
+        assert refused.value.code == "poll_superseded"
+        parts.database.go_on.set()
+        assert await commands_of(newer) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_host_that_another_transaction_holds_is_tried_again(host: Host) -> None:
+    started_task([host])
+    locked, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Host.objects.select_for_update().get(pk=host.pk)
+            locked.set()
+            release.wait(10)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    locked.wait(10)
+
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        client = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        assert not client.answer.done()
+        release.set()
+        assert await commands_of(client) == 1
+        assert parts.database.look_ups >= 2
+
+    asyncio.run(scene())
+    thread.join()
+
+
+def test_a_process_that_drains_lets_every_poll_go(host: Host) -> None:
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        client = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        parts.polls.drain()
+        for late in (client, Client(parts, host, seq=2)):
+            with pytest.raises(Problem) as refused:
+                await late.answer
+            assert refused.value.status == 503
+
+    asyncio.run(scene())
+
+
+# --- group commit -----------------------------------------------------------------------------
+
+
+def batches_of(items: Sequence[str], **options: Any) -> list[list[str]]:
+    """Return the batches that items make which arrive while the first is being committed."""
+    seen: list[list[str]] = []
+
+    async def scene() -> None:
+        first, committed, all_seen = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def run(batch: Sequence[str]) -> None:
+            seen.append(list(batch))
+            first.set()
+            await committed.wait()
+            if sum(len(batch) for batch in seen) == len(items):
+                all_seen.set()
+
+        group: GroupCommit[str] = GroupCommit(run, **options)
+        group.add(items[0])
+        await first.wait()
+        for item in items[1:]:
+            group.add(item)
+        committed.set()
+        await asyncio.wait_for(all_seen.wait(), 10)
+
+    asyncio.run(scene())
+    return seen
+
+
+def test_what_arrives_during_a_commit_is_the_next_batch() -> None:
+    assert batches_of("abcd", limit=10) == [["a"], ["b", "c", "d"]]
+
+
+def test_a_batch_has_a_limit() -> None:
+    assert batches_of("abcdef", limit=2) == [["a"], ["b", "c"], ["d", "e"], ["f"]]
+
+
+def test_a_large_item_counts_as_much_as_it_is_and_goes_alone() -> None:
+    found = batches_of(["x", "aa", "b", "cccc", "d"], limit=3, size=len)
+    assert found == [["x"], ["aa", "b"], ["cccc"], ["d"]]
+
+
+def test_an_item_whose_key_is_in_the_batch_waits_and_keeps_its_order() -> None:
+    found = batches_of(["x", "a1", "b1", "a2", "a3", "c1"], limit=10, keys=lambda item: item[0])
+    assert found == [["x"], ["a1", "b1", "c1"], ["a2"], ["a3"]]
+
+
+def test_a_batch_that_fails_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> list[str]:
+        done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+
+        async def run(batch: Sequence[str]) -> None:
+            if "bad" in batch:
+                raise ValueError("a defect")
+            done.set_result(list(batch))
+
+        group: GroupCommit[str] = GroupCommit(run, limit=1)
+        for item in ("bad", "good"):
+            group.add(item)
+        return await asyncio.wait_for(done, 10)
+
+    assert asyncio.run(scene()) == ["good"]
+    assert "a batch of 1 failed" in caplog.text
+
+
+# --- small decisions --------------------------------------------------------------------------
+
+
+def test_a_cancel_is_due_once_and_again_after_a_while_and_for_a_new_instance() -> None:
+    state, fence, instance, other = HostState(1), *(uuid.UUID(int=at) for at in (1, 2, 3))
+    assert due_cancels(state, instance, [fence], 100.0) == ([fence], None)
+    state.canceled = {(fence, instance): 100.0}
+    assert due_cancels(state, instance, [fence], 100.5) == ([], CANCEL_AGAIN_SECONDS - 0.5)
+    assert due_cancels(state, instance, [fence], 100.0 + CANCEL_AGAIN_SECONDS) == ([fence], None)
+    assert due_cancels(state, other, [fence], 100.5) == ([fence], None)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (StreamOutput(b"abc", b"def"), StreamOutput(b"abc", b"def")),
+        (StreamOutput(b"0123456789"), StreamOutput(b"0123", b"6789", 2)),
+        (StreamOutput(b"01234", b"56789"), StreamOutput(b"0123", b"6789", 2)),
+        (StreamOutput(b"", b"0123456789"), StreamOutput(b"0123", b"6789", 2)),
+        (StreamOutput(b"01234", b"56789", 7), StreamOutput(b"0123", b"6789", 9)),
+        (StreamOutput(b"0123456", b"89", 7), StreamOutput(b"012345", b"89", 8)),
+        (StreamOutput(b"01", b"3456789", 7), StreamOutput(b"01", b"456789", 8)),
+        (StreamOutput(b"0123456789", b"", 7), StreamOutput(b"01234567", b"", 9)),
+    ],
+)
+def test_output_is_cut_to_its_cap_and_every_byte_is_counted(
+    output: StreamOutput, expected: StreamOutput
+) -> None:
+    assert cap(output, 8) == expected
+
+
+def test_large_bodies_share_a_budget() -> None:
+    budget = BodyBudget(left=200_000)
+    assert budget.take(1000) == 0
+    taken = budget.take(150_000)
+    with pytest.raises(Problem) as refused:
+        budget.take(100_000)
+    assert (refused.value.status, refused.value.code) == (503, "busy")
+    budget.give_back(taken)
+    assert budget.take(100_000) == 100_000
+
+
+def test_a_secret_has_a_form_a_prefix_and_one_hash() -> None:
+    secret = secrets.new_secret("dma")
+    assert secrets.split(secret.plain) == secrets.split(secret.plain, "dma_") == secret.prefix
+    assert secrets.split(secret.plain, "dme") is None
+    assert secrets.matches(secret.plain, secret.hash)
+    assert not secrets.matches(secret.plain + "x", secret.hash)
+    assert secret.plain not in repr(secret)
+    for wrong in ("", "dma_", secret.plain + "\n", secret.plain.upper(), secret.plain[:-1]):
+        assert secrets.split(wrong) is None
+
+
+def test_a_decoder_names_the_key_that_is_there_twice() -> None:
+    with pytest.raises(Problem) as refused:
+        decode(b'{"boot_id": "a", "boot_id": "a"}', messages.HEARTBEAT)
+    assert (refused.value.status, refused.value.field) == (400, "boot_id")
