@@ -28,6 +28,7 @@ class Agents:
     program: Path
     directory: Path
     gateway_url: str
+    logs: Path = LOGS
 
     def host_id(self, node: str) -> str | None:
         """Return the id that the server gave to a node's agent, or None before it enrolled."""
@@ -52,7 +53,7 @@ class Agents:
             name = f"make run {uuid.uuid4().hex[:6]}"
             token = api.post("enrollment-tokens", {"name": name, "auto_approve": False})["secret"]
         for node in NODES:
-            children.start(self._child(node, environment, token if node in new else ""))
+            children.start(self.child(node, environment, token if node in new else ""))
         children.wait_for(
             _("the agents to enrol"),
             lambda: all(self.host_id(node) for node in NODES),
@@ -81,7 +82,8 @@ class Agents:
                 progress(_("Approving %(node)s") % {"node": node})
                 api.post(f"pending-hosts/{host_id}/approve")
 
-    def _child(self, node: str, environment: dict[str, str], token: str) -> Child:
+    def child(self, node: str, environment: dict[str, str], token: str) -> Child:
+        """Return a node's agent, ready to be started; ``token`` enrols it, if it is new."""
         state = self.directory / node
         state.mkdir(parents=True, exist_ok=True)
         machine = uuid.uuid5(uuid.NAMESPACE_URL, str(state))
@@ -105,7 +107,7 @@ class Agents:
             name=f"agent-{node}",
             arguments=[sys.executable, str(self.program), "run"],
             environment=plain | own,
-            log_path=LOGS / f"agent-{node}.log",
+            log_path=self.logs / f"agent-{node}.log",
             directory=PROJECT,
         )
 

@@ -50,6 +50,29 @@ class Child:
                 pass_fds=inherited,
             )
 
+    def stop(self) -> None:
+        """End the process and what it started; killed when it takes too long. Harmless twice."""
+        process = self.process
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                progress(_("%(name)s does not stop and is killed") % {"name": self.name})
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the process and what it started, without a warning. Harmless twice."""
+        process = self.process
+        if process is None:
+            return
+        # Also after a clean end: a worker process of it may have been left.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
     @property
     def exit_status(self) -> int | None:
         """The status it ended with, or None while it runs."""
@@ -124,24 +147,7 @@ class Children:
     def stop(self) -> None:
         """Stop all, the last started first; what does not stop in time is killed."""
         while self._children:
-            child = self._children.pop()
-            _stop(child)
-
-
-def _stop(child: Child) -> None:
-    process = child.process
-    if process is None:
-        return
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            progress(_("%(name)s does not stop and is killed") % {"name": child.name})
-    # Also after a clean end: a worker process of it may have been left.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+            self._children.pop().stop()
 
 
 def _in_words(status: int) -> str:

@@ -7,5 +7,5 @@ class StandaloneError(Exception):
     """The run cannot go on, or did not come out as expected; the message says why."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: a person, or the system, said stop
+class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP arrived."""

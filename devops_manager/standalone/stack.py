@@ -38,7 +38,7 @@ class Admin:
 def migrate(environment: dict[str, str]) -> None:
     """Bring the database up to date."""
     progress(_("Bringing the database up to date"))
-    _manage(environment, "migrate", "--verbosity", "0")
+    manage(environment, "migrate", "--verbosity", "0")
 
 
 def ensure_admin(environment: dict[str, str]) -> Admin:
@@ -51,7 +51,7 @@ def ensure_admin(environment: dict[str, str]) -> Admin:
     if not path.exists():
         write_private(path, new_password())
     password = kept_secret(path)
-    output = _manage(environment | {"DM_ADMIN_PASSWORD": password}, "first_admin", ADMIN)
+    output = manage(environment | {"DM_ADMIN_PASSWORD": password}, "first_admin", ADMIN)
     answer = json.loads(output)
     return Admin(
         username=ADMIN,
@@ -75,9 +75,10 @@ def start_processes(
     progress(
         _("Starting web, gateway, worker and beat; their logs are in %(logs)s") % {"logs": LOGS}
     )
-    for name, (connections, arguments) in _commands(addresses).items():
-        own = {"DM_PROCESS_NAME": f"devops-manager-{name}", "DM_DB_POOL_MAX": str(connections)}
-        children.start(_child(name, arguments, environment | own))
+    for child in server_processes(
+        addresses=addresses, environment=environment, schedule=VAR / "beat", logs=LOGS
+    ):
+        children.start(child)
     children.wait_for(_("the web process"), lambda: api.is_ready("/readyz"), seconds=START_SECONDS)
     gateway = Api(base_url=addresses.gateway_url, token="")
     children.wait_for(
@@ -85,12 +86,24 @@ def start_processes(
     )
 
 
-def _commands(addresses: Addresses) -> dict[str, tuple[int, list[str]]]:
-    """Return each process's share of the database connections, and how Python runs it."""
+def server_processes(
+    *, addresses: Addresses, environment: dict[str, str], schedule: Path, logs: Path
+) -> list[Child]:
+    """Return web, gateway, worker and beat, ready to be started in this order.
+
+    Beat keeps its file in the directory ``schedule``; each process writes a log in ``logs``.
+    """
     # What an earlier beat left would only make this one catch up on old schedules.
-    schedule = VAR / "beat"
     shutil.rmtree(schedule, ignore_errors=True)
     schedule.mkdir()
+    return [
+        _child(name, arguments, connections, environment=environment, logs=logs)
+        for name, (connections, arguments) in _commands(addresses, schedule).items()
+    ]
+
+
+def _commands(addresses: Addresses, schedule: Path) -> dict[str, tuple[int, list[str]]]:
+    """Return each process's share of the database connections, and how Python runs it."""
     web = f"--bind={addresses.bind}:{addresses.web_port}"
     gateway = f"--bind={addresses.bind}:{addresses.gateway_port}"
     return {
@@ -107,17 +120,26 @@ def _commands(addresses: Addresses) -> dict[str, tuple[int, list[str]]]:
     }
 
 
-def _child(name: str, arguments: list[str], environment: dict[str, str]) -> Child:
+def _child(
+    name: str,
+    arguments: list[str],
+    connections: int,
+    *,
+    environment: dict[str, str],
+    logs: Path,
+) -> Child:
+    own = {"DM_PROCESS_NAME": f"devops-manager-{name}", "DM_DB_POOL_MAX": str(connections)}
     return Child(
         name=name,
         arguments=[sys.executable, *arguments],
-        environment=environment,
-        log_path=LOGS / f"{name}.log",
+        environment=environment | own,
+        log_path=logs / f"{name}.log",
         directory=PROJECT,
     )
 
 
-def _manage(environment: dict[str, str], *arguments: str) -> str:
+def manage(environment: dict[str, str], *arguments: str) -> str:
+    """Run ``manage.py`` to its end and return what it printed. Raises StandaloneError."""
     return _python(environment, "manage.py", *arguments)
 
 
