@@ -72,10 +72,11 @@ class Child:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        self.process = None  # its number may belong to another program by now
 
     @property
     def exit_status(self) -> int | None:
-        """The status it ended with, or None while it runs."""
+        """The status it ended with by itself, or None."""
         return None if self.process is None else self.process.poll()
 
     def last_lines(self) -> str:
