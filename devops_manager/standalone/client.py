@@ -24,7 +24,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """Calls of ``/api/v1`` with a bearer token."""
+    """Calls of ``/api/v1`` with a bearer token, and of the health pages."""
 
     def __init__(self, *, base_url: str, token: str) -> None:
         """``base_url`` is the process's address, such as ``http://127.0.0.1:8080``."""
@@ -57,14 +57,6 @@ class Api:
             self._call("GET", path, None)
         except ApiError:
             return False
-        return True
-
-    def is_listening(self, path: str) -> bool:
-        """Tell whether anything answers there, refusals included."""
-        try:
-            self._call("POST", path, {})
-        except ApiError as error:
-            return error.status != 0
         return True
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
