@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.db.models import TextChoices
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
 from rest_framework import serializers
 
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
@@ -42,7 +42,9 @@ def answer_of(shape: Any, name: str = "") -> type[serializers.Serializer[Any]]:
     }
     title = name or "".join(part.__name__ for part in (*arguments, origin))
     fields["__doc__"] = (origin.__doc__ or "").split("\n", 1)[0]
-    return type(f"{title}Serializer", (serializers.Serializer,), fields)
+    described = type(f"{title}Serializer", (serializers.Serializer,), fields)
+    # A page is one object, whatever the view's action is called.
+    return extend_schema_serializer(many=False)(described) if arguments else described
 
 
 def _filled(hint: Any, arguments: tuple[Any, ...]) -> Any:
