@@ -33,10 +33,12 @@ class Child:
     log_path: Path
     directory: Path
     restarts: int = 0
+    cleared: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self, *, inherited: tuple[int, ...] = ()) -> None:
         """Start the process in a session of its own, so that a Ctrl-C at the terminal is ours."""
+        self.cleared = False
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.arguments,
@@ -53,7 +55,7 @@ class Child:
     def stop(self) -> None:
         """End the process and what it started; killed when it takes too long. Harmless twice."""
         process = self.process
-        if process is None:
+        if process is None or self.cleared:
             return
         if process.poll() is None:
             process.terminate()
@@ -66,17 +68,17 @@ class Child:
     def kill(self) -> None:
         """Kill the process and what it started, without a warning. Harmless twice."""
         process = self.process
-        if process is None:
+        if process is None or self.cleared:
             return
         # Also after a clean end: a worker process of it may have been left.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        self.process = None  # its number may belong to another program by now
+        self.cleared = True  # its number may belong to another program from now on
 
     @property
     def exit_status(self) -> int | None:
-        """The status it ended with by itself, or None."""
+        """The status it ended with, or None while it runs."""
         return None if self.process is None else self.process.poll()
 
     def last_lines(self) -> str:

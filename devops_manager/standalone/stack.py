@@ -84,6 +84,22 @@ def start_processes(
     children.wait_for(_("the gateway"), lambda: gateway.is_ready("/readyz"), seconds=START_SECONDS)
 
 
+def server_processes(
+    *, addresses: Addresses, environment: dict[str, str], schedule: Path, logs: Path
+) -> list[Child]:
+    """Return web, gateway, worker and beat, ready to be started in this order.
+
+    Beat keeps its file in the directory ``schedule``; each process writes a log in ``logs``.
+    """
+    # What an earlier beat left would only make this one catch up on old schedules.
+    shutil.rmtree(schedule, ignore_errors=True)
+    schedule.mkdir()
+    return [
+        _child(name, arguments, connections, environment=environment, logs=logs)
+        for name, (connections, arguments) in _commands(addresses, schedule).items()
+    ]
+
+
 def _commands(addresses: Addresses, schedule: Path) -> dict[str, tuple[int, list[str]]]:
     """Return each process's share of the database connections, and how Python runs it."""
     web = f"--bind={addresses.bind}:{addresses.web_port}"
