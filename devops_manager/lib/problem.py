@@ -16,7 +16,7 @@ from django.core.exceptions import (
 )
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse
-from django.utils.html import format_html
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.views import defaults
 from rest_framework import exceptions as drf
@@ -112,23 +112,16 @@ def wants_problem(request: HttpRequest) -> bool:
 
 
 def unavailable_response(request: HttpRequest) -> HttpResponse:
-    """Return 503 with Retry-After: problem+json for the API, a plain page for people."""
+    """Return 503 with Retry-After: problem+json for the API, a page for people.
+
+    The page is drawn without the request: its session and its user would ask the database.
+    """
     if wants_problem(request):
         response = problem_response(_database_away())
         assert response is not None
         return response
-    text = _("The database cannot be reached. Nothing is lost; try again in a few seconds.")
-    return plain_page(
-        _("Not available just now"), text, status=503, retry_after_seconds=RETRY_SECONDS
-    )
-
-
-def plain_page(title: str, text: str, *, status: int, retry_after_seconds: int) -> HttpResponse:
-    """Return a page that needs neither templates nor a session, which both may ask the database."""
-    page = format_html(
-        '<!doctype html><meta charset="utf-8"><title>{0}</title><h1>{0}</h1><p>{1}</p>', title, text
-    )
-    return HttpResponse(page, status=status, headers={"Retry-After": str(retry_after_seconds)})
+    page = render_to_string("503.html")
+    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
 
 
 def _database_away() -> errors.Unavailable:
