@@ -32,7 +32,7 @@ UNKNOWN_CACHE_SECONDS = 2.0
 # Unknown prefixes come from anybody; this bounds what they may take.
 _MAX_CACHED = 100_000
 WAITING_RETRY_SECONDS = 5
-_STOPPED_RETRY_SECONDS = 60
+_STOPPED_RETRY_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True)

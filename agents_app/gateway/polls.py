@@ -263,8 +263,9 @@ class Polls:
         instance = waiter.message.instance_id
         state.canceled = {(fence, instance): now for fence in answer.cancel}
         state.current = None
-        # Something to do, or slots that are full: the next poll is looked up at once.
-        nothing = not answer.commands and not answer.cancel and not answer.more
+        # Something to do, slots that are full, or a delivery that is not settled yet: the next poll
+        # is looked up at once.
+        nothing = not (answer.commands or answer.cancel or answer.more or answer.recheck_seconds)
         state.answered = waiter.as_answered() if nothing else None
         waiter.finish(json_response(_body(answer)))
 

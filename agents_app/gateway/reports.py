@@ -80,13 +80,13 @@ class Reports:
         Raises Problem when the host may not report; DatabaseAway when nothing could be written.
         """
         _refuse_twice(message)
-        output = asyncio.ensure_future(self._take_output(message, caller, source_ip))
-        try:
-            results = await self._take_results(message, caller)
-        except BaseException:
-            output.cancel()
-            raise
-        return json_response({"results": results, "output": await output})
+        if message.output:
+            results, output = await asyncio.gather(
+                self._take_results(message, caller), self._take_output(message, caller, source_ip)
+            )
+        else:
+            results, output = await self._take_results(message, caller), []
+        return json_response({"results": results, "output": output})
 
     async def _take_results(self, message: ReportMessage, caller: Caller) -> list[dict[str, Any]]:
         good: list[Result] = []
@@ -145,8 +145,6 @@ class Reports:
     async def _take_output(
         self, message: ReportMessage, caller: Caller, source_ip: str | None
     ) -> list[dict[str, Any]]:
-        if not message.output:
-            return []
         good = [_chunk(item) for item in message.output]
         try:
             taken = iter(

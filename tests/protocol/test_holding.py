@@ -112,7 +112,7 @@ def test_another_instance_waits_before_a_delivery_is_repeated(agent: Agent) -> N
     assert row(fence).status == "claimed"
     # held: the gateway looks again by itself when the time is over, without a wake
     assert only(agent.open_poll().reply()) == fence
-    assert time.monotonic() - asked_at >= 1
+    assert 1 <= time.monotonic() - asked_at < 6
 
 
 def test_another_journal_interrupts_what_was_claimed_and_what_ran(agent: Agent) -> None:

@@ -129,8 +129,9 @@ def test_a_copy_at_another_gateway_makes_the_unstored_original_the_duplicate(
     agent: Agent, lonely_gateway: GatewayProcess
 ) -> None:
     agent.poll()
-    original = agent.open_poll()  # follows one that was answered here: no look-up until its end
-    eventually(lambda: HostHeartbeat.objects.filter(host=agent.host).exists())
+    # It follows one that was answered here: no look-up until its end.
+    original = agent.open_poll(wait_seconds=2)
+    eventually(HostHeartbeat.objects.filter(host=agent.host).exists)
     copy = agent.open_poll(port=lonely_gateway.port, same=True, wait_seconds=0)
     assert copy.reply().status == 200
     assert original.reply().code == "poll_superseded"
