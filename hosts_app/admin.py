@@ -36,7 +36,7 @@ class HostAdmin(ReadOnlyAdmin):
 
     actions = ("approve", "reject", "enable", "disable", "release", "revoke")
     list_display = (
-        "hostname", "ip", "status", "os", "arch", "agent_version", "quarantined_at", "created_at",
+        "hostname", "ip", "status", "os", "agent_version", "quarantined_at", "created_at",
     )  # fmt: skip
     list_filter = ("status", ("quarantined_at", admin.EmptyFieldListFilter))
     search_fields = ("hostname__icontains", "=host_id", "=machine_id")

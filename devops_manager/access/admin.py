@@ -9,6 +9,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 from devops_manager.access.models import ApiToken, AuditEvent, IdempotencyKey, User
 from devops_manager.access.record_admin import ReadOnlyAdmin, RecordAdmin
@@ -18,10 +19,20 @@ if TYPE_CHECKING:
 
 # Roles decide what people may do, not Django's groups; showing both would mislead.
 admin.site.unregister(Group)
+admin.site.site_header = admin.site.site_title = "DevOps Manager"
+# Names that django-axes brings without a translation of its own.
+_AXES_NAMES = (
+    gettext_noop("access attempt"),
+    gettext_noop("access attempts"),
+    gettext_noop("access failure"),
+    gettext_noop("access failures"),
+    gettext_noop("access log"),
+    gettext_noop("access logs"),
+)
 
 
 @admin.register(User)
-class UserAdmin(RecordAdmin, DjangoUserAdmin):
+class UserAdmin(RecordAdmin, DjangoUserAdmin[User]):
     """People. Untick "active" instead of deleting, so that what they did stays theirs."""
 
     list_display = ("username", "role", "email", "is_active", "is_staff", "last_login")

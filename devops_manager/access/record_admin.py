@@ -29,7 +29,7 @@ class BoundedPaginator(Paginator[Any]):
     """Counts no further than 10,000 rows: long lists end there, filters find the rest."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         """Return the number of rows, at most 10,000."""
         rows = self.object_list
         if isinstance(rows, models.QuerySet):
@@ -80,7 +80,9 @@ class RecordAdmin(admin.ModelAdmin[Any]):
     ) -> None:
         """Save, and write what changed to the audit trail, in the admin's transaction."""
         super().save_model(request, obj, form, change)
-        names = [name for name in form.changed_data if name not in _SECRET_FIELDS]
+        # Only fields of the record: a form may have others, such as a new password in plain text.
+        stored = {field.name for field in obj._meta.get_fields()} - _SECRET_FIELDS
+        names = [name for name in form.changed_data if name in stored]
         self._audit(
             request,
             obj,
@@ -123,7 +125,7 @@ class RecordAdmin(admin.ModelAdmin[Any]):
 class ReadOnlyAdmin(RecordAdmin):
     """Records that only the machine writes: to be looked at and nothing else."""
 
-    actions = None
+    actions: Any = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody does."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import http
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from devops_manager.access.models import Role
 
 P = ParamSpec("P")
+R = TypeVar("R", bound=HttpResponseBase)
 
 # Everything from this server, nothing inline, no frames, forms only back to us.
 CONTENT_POLICY = (
@@ -65,7 +66,7 @@ def may_of(actor: Actor) -> May:
 def page(
     *methods: str, roles: frozenset[Role] = READERS
 ) -> Callable[
-    [Callable[Concatenate[HttpRequest, Actor, P], HttpResponse]],
+    [Callable[Concatenate[HttpRequest, Actor, P], HttpResponseBase]],
     Callable[Concatenate[HttpRequest, P], HttpResponse],
 ]:
     """Make a view a page: it gets the actor; who may not see it, or asks wrongly, is told so.
@@ -76,28 +77,26 @@ def page(
     served = list(methods) or ["GET", "HEAD"]
 
     def make(
-        view: Callable[Concatenate[HttpRequest, Actor, P], HttpResponse],
+        view: Callable[Concatenate[HttpRequest, Actor, P], HttpResponseBase],
     ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
         @functools.wraps(view)
-        def serve(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        def serve(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             try:
                 actor = actor_of(request)
                 if actor.role not in roles:
                     raise Forbidden(_("Your role does not allow it."))
-                response = view(request, actor, *args, **kwargs)
+                response: HttpResponseBase = view(request, actor, *args, **kwargs)
             except DomainError as error:
                 response = error_page(request, error)
             return guarded(response)
 
-        checked: Callable[Concatenate[HttpRequest, P], HttpResponse] = login_required(
-            require_http_methods(served)(serve)
-        )
-        return checked
+        checked = login_required(require_http_methods(served)(serve))
+        return cast("Callable[Concatenate[HttpRequest, P], HttpResponse]", checked)
 
     return make
 
 
-def guarded(response: HttpResponse) -> HttpResponse:
+def guarded(response: R) -> R:
     """Add the content policy, and keep pages out of shared and back-button caches."""
     response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
     add_never_cache_headers(response)

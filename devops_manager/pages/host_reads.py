@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 
 from agents_app.models import EnrollmentToken
-from hosts_app.models import Host, HostGroup
+from hosts_app.models import Host, HostGroup, HostGroupMember
 from hosts_app.selectors import listed_hosts, offline_hosts, online_hosts
 from hosts_app.states import HostStatus
 
@@ -30,7 +30,7 @@ def host_list(narrowed: Mapping[str, Any]) -> QuerySet[Host]:
         hosts = online_hosts(hosts) if narrowed["online"] == "yes" else offline_hosts(hosts)
     if narrowed["group"]:
         group = HostGroup.objects.filter(name=narrowed["group"]).values("pk")
-        members = Host.groups.through.objects.filter(group__in=group).values("host_id")
+        members = HostGroupMember.objects.filter(group__in=group).values("host_id")
         hosts = hosts.filter(pk__in=members)
     if narrowed["tag"]:
         hosts = hosts.filter(tags__contains=[narrowed["tag"]])

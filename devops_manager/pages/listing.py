@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django.db.models import Model
 
-from devops_manager.lib.pagination import Page, parse_page
+from devops_manager.lib.pagination import PARAMETERS, Page, parse_page
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,8 @@ class Listing(Generic[T]):
 
 def asked_page(parameters: Mapping[str, str]) -> Page:
     """Return the page asked for, of 50 rows unless ``size`` says otherwise. Raises InvalidInput."""
-    return parse_page({"size": PAGE_SIZE, **parameters})
+    given = {name: parameters[name] for name in PARAMETERS if parameters.get(name)}
+    return parse_page({"size": PAGE_SIZE} | given)
 
 
 def list_rows(rows: QuerySet[M], parameters: Mapping[str, str]) -> Listing[M]:

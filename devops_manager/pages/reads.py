@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from devops_manager.access.models import AuditEvent, Role
-from hosts_app.models import Host, HostGroup
+from hosts_app.models import Host, HostGroup, HostGroupMember
 from hosts_app.selectors import allowed_group_ids, count_tags, listed_hosts, online_hosts
 from hosts_app.states import HostStatus
+from tasks_app.models import Task
+from tasks_app.selectors.tasks import no_such_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,14 +50,14 @@ def _reachable(actor: Actor) -> QuerySet[Host]:
     allowed = allowed_group_ids(actor) if actor.role == Role.OPERATOR else None
     hosts = listed_hosts().filter(status=HostStatus.ACTIVE, quarantined_at=None)
     if allowed is not None:
-        members = Host.groups.through.objects.filter(group_id__in=allowed).values("host_id")
+        members = HostGroupMember.objects.filter(group_id__in=allowed).values("host_id")
         hosts = hosts.filter(pk__in=members)
     return hosts
 
 
 def _choices(hosts: QuerySet[Host]) -> list[HostChoice]:
-    rows = hosts.values_list("host_id", "hostname", "ip", "online")
-    return [HostChoice(*row) for row in rows]
+    rows: Iterable[Any] = hosts.prefetch_related(None).select_related(None)
+    return [HostChoice(row.host_id, row.hostname, row.ip, row.online) for row in rows]
 
 
 def search_hosts(*, actor: Actor, text: str, without: Iterable[str]) -> list[HostChoice]:
@@ -128,6 +130,14 @@ def hosts_by_key(keys: Sequence[int], *, most: int) -> list[HostChoice]:
 def count_offline(keys: Sequence[int]) -> int:
     """Return how many of these hosts (primary keys) are not online now."""
     return len(keys) - online_hosts(Host.objects.filter(pk__in=list(keys))).count()
+
+
+def task_of(task_id: UUID) -> Task:
+    """Return a task, to be changed or copied. Raises NotFound."""
+    task = Task.objects.filter(task_id=task_id).first()
+    if task is None:
+        raise no_such_task()
+    return task
 
 
 def trail_of(*, object_type: str, object_id: UUID, most: int = 50) -> list[AuditEvent]:

@@ -137,7 +137,7 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
         )
         if wanted
     )
-    attributes = {"aria-describedby": described} if described else {}
+    attributes: dict[str, str | bool] = {"aria-describedby": described} if described else {}
     if bound.errors:
         attributes["aria-invalid"] = "true"
     return {

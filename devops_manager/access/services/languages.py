@@ -12,4 +12,6 @@ if TYPE_CHECKING:
 
 def choose_language(*, actor: Actor, language: str) -> None:
     """Remember the language for the person's next sign-in; a preference, so not audited."""
-    User.objects.filter(pk=actor.user_id).exclude(language=language).update(language=language)
+    if actor.user_id is not None:
+        person = User.objects.filter(pk=actor.user_id)
+        person.exclude(language=language).update(language=language)

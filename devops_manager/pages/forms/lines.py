@@ -20,7 +20,7 @@ def to_lines(values: Iterable[str]) -> str:
 
 def from_lines(text: str) -> list[str]:
     """Return the texts that lines write; empty lines count for nothing."""
-    return [_read(line.strip()) for line in text.splitlines() if line.strip()]
+    return [_read(line.strip()) for line in text.split("\n") if line.strip()]
 
 
 def to_assignments(values: Mapping[str, str]) -> str:
@@ -32,7 +32,7 @@ def from_assignments(text: str) -> tuple[dict[str, str], list[str]]:
     """Return what ``NAME=value`` lines say, and the lines that say no such thing or repeat one."""
     values: dict[str, str] = {}
     wrong: list[str] = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         stripped = line.strip()
         if not stripped:
             continue

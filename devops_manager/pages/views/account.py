@@ -24,7 +24,7 @@ from devops_manager.access.services.languages import choose_language
 from devops_manager.pages.gate import guarded, may_of
 
 if TYPE_CHECKING:
-    from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
+    from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
     from django.http import HttpRequest
 
 
@@ -87,7 +87,7 @@ class ChangePassword(auth_views.PasswordChangeView):
         """Add what the person may do."""
         return super().get_context_data(may=may_of(actor_of(self.request)), **kwargs)
 
-    def form_valid(self, form: SetPasswordForm[Any]) -> HttpResponse:
+    def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         """Change it, and say so here and in the audit trail."""
         with transaction.atomic():
             response = super().form_valid(form)

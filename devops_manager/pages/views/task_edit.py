@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from devops_manager.access.permissions import OPERATORS
-from devops_manager.lib.errors import DomainError, Forbidden, InvalidInput, NotFound
+from devops_manager.lib.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound
 from devops_manager.pages import reads
 from devops_manager.pages.forms import lines
 from devops_manager.pages.forms.task import (
@@ -27,12 +27,12 @@ from devops_manager.pages.forms.task import (
 from devops_manager.pages.gate import act, page, sentences, show
 from hosts_app.selectors import allowed_group_ids, resolve_target
 from hosts_app.targets import parse_target
-from tasks_app.models import Task
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import parse_task
 from tasks_app.services.lifecycle import start_task
 from tasks_app.services.ownership import may_change, require_owner
 from tasks_app.services.submit import create_task, delete_task, update_task
+from tasks_app.states import TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from devops_manager.access.actors import Actor
+    from tasks_app.models import Task
 
 PREVIEW_AT_MOST = 100
 _PICKER_LABELS = {
@@ -92,10 +93,11 @@ def new(request: HttpRequest, actor: Actor) -> HttpResponse:
 @page("GET", "HEAD", "POST", roles=OPERATORS)
 def edit(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     """Change a task that has not started."""
-    task = Task.objects.filter(task_id=task_id).first()
-    if task is None:
-        raise no_such_task()
+    task = reads.task_of(task_id)
     require_owner(actor=actor, created_by_id=task.created_by_id)
+    if task.status != TaskStatus.PENDING:
+        messages.warning(request, _("The task has started; copy it to run something else."))
+        return redirect("task_detail", task_id=task_id)
     if request.method != "POST":
         return _show_form(
             request, actor, entry_of(task_as_draft(task)), heading=_("Change the task"), task=task
@@ -127,11 +129,9 @@ def pick_hosts(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
 def _copy_of(request: HttpRequest, actor: Actor, text: str) -> Entry:
     """Return the form filled with another task. Environment values are its owner's to see."""
     try:
-        task = Task.objects.filter(task_id=UUID(text)).first()
+        task = reads.task_of(UUID(text))
     except ValueError:
-        task = None
-    if task is None:
-        raise no_such_task()
+        raise no_such_task() from None
     payload = task_as_draft(task)
     if not may_change(actor=actor, created_by_id=task.created_by_id):
         hidden = [command for command in payload["commands"] if command["environment"]]
@@ -162,7 +162,7 @@ def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpRes
     if not faults:
         try:
             return _save(request, actor, entry, task=task, start=wanted == "save-start")
-        except (InvalidInput, Forbidden) as error:
+        except (InvalidInput, Forbidden, Conflict) as error:
             failed = str(error.detail)
             faults = {name: list(texts) for name, texts in error.fields.items()}
     return _show_form(

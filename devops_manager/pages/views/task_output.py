@@ -109,7 +109,7 @@ def groups(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     context["listing"] = None
     if shown.task.commands:
         command = step_asked(request, shown.task)
-        asked = parse_page({"size": GROUPS_A_PAGE, **request.GET.dict()})
+        asked = parse_page({"size": GROUPS_A_PAGE} | request.GET.dict())
         found = output_groups(task_id=task_id, command_id=command.command_id, asked=asked)
         context["listing"] = listing_of(found)
         context["command"] = command
@@ -170,7 +170,7 @@ def host_live(request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID) 
 @page()
 def stream_file(
     request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID, command_id: UUID, stream: str
-) -> HttpResponse:
+) -> StreamingHttpResponse:
     """Send one stream as it is kept, byte for byte, as a file that no browser displays."""
     if stream not in STREAMS:
         raise NotFound(_("There is no such stream."))

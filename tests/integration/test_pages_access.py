@@ -1,0 +1,190 @@
+"""Who gets to see what, in which language, and under which content policy."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+from django.test import Client, override_settings
+from django.urls import reverse
+
+from devops_manager.access.models import AuditEvent, Role, User
+from devops_manager.pages.urls import urlpatterns
+from tests.pages_world import html, visitor
+from tests.queue_world import make_hosts, make_task
+
+pytestmark = pytest.mark.django_db
+OPEN_TO_ALL = {"login", "logout", "set_language"}
+INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+NO_ID = uuid.UUID(int=1)
+
+
+def address(name: str) -> str:
+    """Return the address of a page, with ids that nothing has."""
+    pattern = next(one for one in urlpatterns if one.name == name)
+    arguments = {
+        key: NO_ID if "uuid" in type(converter).__name__.lower() else "hosts"
+        for key, converter in pattern.pattern.converters.items()
+    }
+    return reverse(name, kwargs=arguments)
+
+
+@pytest.mark.parametrize("name", sorted({str(one.name) for one in urlpatterns} - OPEN_TO_ALL))
+def test_a_stranger_is_asked_to_sign_in(name: str) -> None:
+    for method in ("get", "post"):
+        response = getattr(Client(), method)(address(name))
+        assert response.status_code == 302
+        assert response.url.startswith("/login?next=")
+
+
+ACTS = {
+    "task_new": {Role.OPERATOR, Role.ADMIN},
+    "task_delete": {Role.OPERATOR, Role.ADMIN},
+    "task_start": {Role.OPERATOR, Role.ADMIN},
+    "task_stop": {Role.OPERATOR, Role.ADMIN},
+    "task_cancel": {Role.OPERATOR, Role.ADMIN},
+    "task_pick_hosts": {Role.OPERATOR, Role.ADMIN},
+    "host_approve": {Role.APPROVER, Role.ADMIN},
+    "host_reject": {Role.APPROVER, Role.ADMIN},
+    "host_change": {Role.ADMIN},
+    "host_disable": {Role.ADMIN},
+    "host_enable": {Role.ADMIN},
+    "host_release": {Role.ADMIN},
+    "host_revoke": {Role.ADMIN},
+    "enrollment_tokens": {Role.ADMIN},
+    "enrollment_token_revoke": {Role.ADMIN},
+}
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_each_role_may_do_what_is_its_own(role: Role) -> None:
+    client = visitor(role)
+    for name, roles in ACTS.items():
+        refused = client.post(address(name)).status_code == 403
+        assert refused == (role not in roles), name
+
+
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_pages_are_there_for_every_role_and_hold_nothing_inline(role: Role, language: str) -> None:
+    (host,) = make_hosts(1)
+    task = make_task([host], steps=2)
+    client = visitor(role)
+    client.cookies["django_language"] = language
+    pages = [
+        "/", "/tasks", f"/tasks/{task.task_id}", f"/tasks/{task.task_id}/steps",
+        f"/tasks/{task.task_id}/output", f"/tasks/{task.task_id}/trail", "/hosts",
+        f"/hosts/{host.host_id}", "/tokens", "/password",
+    ]  # fmt: skip
+    if role in {Role.OPERATOR, Role.ADMIN}:
+        pages += ["/tasks/new", f"/tasks/new?copy={task.task_id}"]
+    if role == Role.ADMIN:
+        pages += ["/enrolment", f"/tasks/{task.task_id}/edit"]
+    for page in pages:
+        response = client.get(page)
+        assert response.status_code == 200, page
+        text = html(response)
+        assert not INLINE.search(text), (page, INLINE.search(text))
+        assert "default-src 'none'" in response["Content-Security-Policy"]
+        assert "no-store" in response["Cache-Control"]
+        assert f'lang="{language}"' in text
+
+
+def test_buttons_that_would_be_refused_are_not_shown() -> None:
+    (host,) = make_hosts(1)
+    task = make_task([host])
+    text = html(visitor(Role.VIEWER).get(f"/tasks/{task.task_id}"))
+    assert "/start" not in text
+    assert "/tasks/new" not in text
+    assert f"/tasks/{task.task_id}/start" in html(visitor().get(f"/tasks/{task.task_id}"))
+
+
+def test_an_operator_does_not_start_the_task_of_another() -> None:
+    (host,) = make_hosts(1)
+    task = make_task([host])
+    client = visitor(Role.OPERATOR)
+    assert "/start" not in html(client.get(f"/tasks/{task.task_id}"))
+    response = client.post(f"/tasks/{task.task_id}/start", follow=True)
+    assert "Operators change only the tasks that they created." in html(response)
+    task.refresh_from_db()
+    assert task.status == "pending"
+
+
+def sign_in(client: Client, password: str) -> object:
+    return client.post("/login", {"username": "olga", "password": password})
+
+
+def test_signing_in_and_out_is_audited_and_keeps_the_language() -> None:
+    user = User(username="olga", language="zh-hans")
+    user.set_password("correct horse")
+    user.save()
+    client = Client()
+    assert "Sign in" in html(client.get("/login"))
+    assert "alert" in html(sign_in(client, "wrong"))
+    assert sign_in(client, "correct horse").url == "/"  # type: ignore[attr-defined]
+    assert "概览" in html(client.get("/"))
+    client.post("/logout")
+    assert client.get("/").status_code == 302
+    actions = list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
+    assert actions == ["user.sign_in", "user.sign_out"]
+
+
+@override_settings(AXES_FAILURE_LIMIT=2)
+def test_too_many_wrong_passwords_lock_with_a_page_that_says_so() -> None:
+    user = User(username="olga")
+    user.set_password("correct horse")
+    user.save()
+    client = Client()
+    for _ in range(2):
+        response = sign_in(client, "wrong")
+    assert response.status_code == 429  # type: ignore[attr-defined]
+    assert "Too many wrong passwords" in html(response)
+    assert sign_in(client, "correct horse").status_code == 429  # type: ignore[attr-defined]
+
+
+def test_the_language_is_switched_and_remembered() -> None:
+    client = visitor(name="olga")
+    client.post("/language", {"language": "zh-hans", "next": "/tasks"})
+    assert "新建任务" in html(client.get("/tasks"))
+    assert User.objects.get(username="olga").language == "zh-hans"
+    client.post("/language", {"language": "xx", "next": "/tasks"})
+    assert "新建任务" in html(client.get("/tasks"))
+
+
+def test_a_changed_password_is_audited() -> None:
+    client = visitor(name="olga")
+    user = User.objects.get(username="olga")
+    user.set_password("old one, quite long")
+    user.save()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    fields = {"new_password1": "a new one, longer", "new_password2": "a new one, longer"}
+    wrong = client.post("/password", {"old_password": "no", **fields})
+    assert "errors" in html(wrong)
+    done = client.post("/password", {"old_password": "old one, quite long", **fields}, follow=True)
+    assert "The password was changed." in html(done)
+    assert AuditEvent.objects.filter(action="user.change_password").count() == 1
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_error_pages_speak_both_languages(language: str) -> None:
+    client = visitor(Role.VIEWER)
+    client.cookies["django_language"] = language
+    missing = client.get(f"/tasks/{NO_ID}")
+    assert missing.status_code == 404
+    assert ("页面不存在" in html(missing)) == (language == "zh-hans")
+    nowhere = client.get("/nowhere")
+    assert nowhere.status_code == 404
+    assert ("页面不存在" in html(nowhere)) == (language == "zh-hans")
+    refused = client.get("/tasks/new")
+    assert refused.status_code == 403
+    assert ("无权" in html(refused)) == (language == "zh-hans")
+    wrong = client.get("/tasks?page=zero")
+    assert wrong.status_code == 400
+
+
+def test_a_forged_form_is_refused_with_a_page() -> None:
+    client = Client(enforce_csrf_checks=True)
+    response = client.post("/login", {"username": "a", "password": "b"})
+    assert response.status_code == 403
+    assert "The form was too old" in html(response)

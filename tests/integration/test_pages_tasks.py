@@ -1,0 +1,369 @@
+"""The pages of tasks: lists, the form, the buttons, what is shown of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from devops_manager.access.models import AuditEvent, Role, User
+from hosts_app.models import Host, HostGroup
+from tasks_app.models import Task
+from tasks_app.records import StreamOutput
+from tests.pages_world import html, task_form, visitor
+from tests.queue_world import FakeAgent, make_hosts, make_task, only, start
+from tests.task_factories import grant
+
+pytestmark = pytest.mark.django_db
+
+
+def send(client: Client, form: dict[str, Any], address: str = "/tasks/new") -> Any:
+    return client.post(address, form)
+
+
+def test_an_empty_list_says_how_to_begin() -> None:
+    text = html(visitor().get("/tasks"))
+    assert "Make the first task" in text
+    assert "Your role may look at tasks" in html(visitor(Role.VIEWER).get("/tasks"))
+
+
+def test_the_list_is_filtered_and_paged() -> None:
+    hosts = make_hosts(1)
+    for number in range(60):
+        task = make_task(hosts)
+        Task.objects.filter(pk=task.pk).update(name=f"job {number}")
+    client = visitor()
+    first = html(client.get("/tasks"))
+    assert "job 59" in first
+    assert "job 3<" not in first
+    assert "Page 1 of 2" in first
+    assert "job 3<" in html(client.get("/tasks?page=2"))
+    assert "No task fits these filters." in html(client.get("/tasks?status=failed"))
+    assert "job 41" in html(client.get("/tasks?name=JOB+41"))
+    assert "job 42" not in html(client.get("/tasks?name=JOB+41"))
+    assert "No task fits" in html(client.get("/tasks?creator=nobody"))
+    assert "No task fits" in html(client.get("/tasks?until=2001-01-01"))
+    wrong = client.get("/tasks?status=odd&since=yesterday")
+    assert wrong.status_code == 400
+    assert html(wrong).count('class="errors"') == 2
+    assert client.get("/tasks?page=9").status_code == 404
+
+
+def test_a_task_of_two_steps_is_created() -> None:
+    hosts = make_hosts(2)
+    client = visitor(name="olga")
+    form = task_form(
+        *hosts,
+        steps=2,
+        **{
+            "s1-kind": "script",
+            "s1-body": "import sys\r\nprint(sys.argv)\r\n",
+            "s1-interpreter": "/usr/bin/env python3",
+            "s1-parameters": 'one\r\n"two\\nlines"\r\n',
+            "s1-environment": "LANG=C\r\nGREETING=a b",
+        },
+    )
+    response = send(client, form)
+    task = Task.objects.get()
+    assert response.url == f"/tasks/{task.task_id}"
+    assert task.created_by is not None
+    assert task.created_by.username == "olga"
+    assert task.status == "pending"
+    second = task.commands.get(position=2)
+    assert second.body == "import sys\nprint(sys.argv)\n"
+    assert second.parameters == ["one", "two\nlines"]
+    assert second.environment == {"LANG": "C", "GREETING": "a b"}
+    assert AuditEvent.objects.get(action="task.create").actor == "olga"
+
+
+def test_create_and_start() -> None:
+    client = visitor()
+    response = client.post("/tasks/new", task_form(*make_hosts(1), act="save-start"), follow=True)
+    assert Task.objects.get().status == "running"
+    assert "The task was created. It was started." in html(response)
+
+
+def test_mistakes_are_named_beside_their_fields_and_nothing_typed_is_lost() -> None:
+    client = visitor()
+    form = task_form(
+        steps=2,
+        **{
+            "name": "",
+            "description": "a long story",
+            "delivery_seconds": "soon",
+            "s0-body": "  ",
+            "s0-name": "first",
+            "s1-environment": "no equals sign",
+            "s1-timeout_seconds": "-4",
+            "s1-parameters": "kept",
+        },
+    )
+    response = send(client, form)
+    assert response.status_code == 400
+    text = html(response)
+    assert "not NAME=value" in text
+    form["s1-environment"] = "A=1"
+    text = html(send(client, form))
+    for name in ("id_name", "id_delivery_seconds", "id_s0-body", "id_s1-timeout_seconds"):
+        assert f'id="{name}-errors"' in text, name
+    for typed in ("a long story", "soon", "first", "kept", "-4"):
+        assert typed in text
+    assert "Name hosts, groups or tags" in text or "target" in text.lower()
+    assert not Task.objects.exists()
+
+
+def test_an_unknown_tag_is_named() -> None:
+    text = html(send(visitor(), task_form(tags="nowhere")))
+    assert "no host has the tag: nowhere" in text
+
+
+def test_steps_are_added_moved_and_removed_without_losing_text() -> None:
+    client = visitor()
+    form = task_form(*make_hosts(1), steps=2)
+    text = html(send(client, form | {"act": "add"}))
+    assert 'name="steps" value="3"' in text
+    assert 'name="s2-body"' in text
+    text = html(send(client, form | {"act": "down-0"}))
+    assert text.index("echo 2") < text.index("echo 1")
+    text = html(send(client, form | {"act": "remove-0"}))
+    assert "echo 1" not in text
+    assert "echo 2" in text
+    text = html(send(client, form | {"act": "up-7"}))
+    assert text.index("echo 1") < text.index("echo 2")
+    assert not Task.objects.exists()
+
+
+def test_the_preview_shows_the_hosts_and_starts_nothing() -> None:
+    hosts = make_hosts(3)
+    text = html(send(visitor(), task_form(*hosts[:2], act="preview")))
+    assert "2 hosts" in text
+    assert "2 are offline now" in text
+    text = html(send(visitor(name="other"), task_form(act="preview")))
+    assert "Name hosts, groups or tags, or set all." in text
+    assert not Task.objects.exists()
+
+
+def test_hosts_are_found_by_search_and_by_pasted_names() -> None:
+    hosts = make_hosts(3)
+    client = visitor()
+    form = task_form(hosts[0], hosts_q="host-")
+    text = html(client.post("/tasks/pick/hosts", form))
+    assert text.count("checked") == 1
+    assert str(hosts[2].host_id) in text
+    assert client.post("/tasks/pick/nothing", form).status_code == 404
+    Host.objects.create(hostname="host-2", status="active")
+    pasted = task_form(act="stay", hosts_names="host-3\r\nhost-9\nhost-2")
+    text = html(send(client, pasted))
+    assert f'value="{hosts[2].host_id}" checked' in text
+    assert "no active host has the name: host-9" in text
+    assert "several hosts have the name; tick the right one: host-2" in text
+    assert "host-9\nhost-2</textarea>" in text
+
+
+def test_an_operator_picks_from_the_groups_granted_only() -> None:
+    hosts = make_hosts(2)
+    client = visitor(Role.OPERATOR, name="olga")
+    HostGroup.objects.create(name="secret")
+    grant(User.objects.get(username="olga"), hosts[:1])
+    text = html(client.get("/tasks/new"))
+    assert ">web<" in text
+    assert ">secret<" not in text
+    found = html(client.post("/tasks/pick/hosts", task_form(hosts_q="host")))
+    assert "host-1" in found
+    assert "host-2" not in found
+    refused = send(client, task_form(hosts[1]))
+    assert refused.status_code == 400
+    assert "unknown host" in html(refused)
+
+
+def test_a_pending_task_is_changed_and_deleted() -> None:
+    hosts = make_hosts(2)
+    client = visitor()
+    send(client, task_form(hosts[0], steps=2))
+    task = Task.objects.get()
+    address = f"/tasks/{task.task_id}"
+    text = html(client.get(f"{address}/edit"))
+    assert "echo 2" in text
+    assert f'value="{hosts[0].host_id}" checked' in text
+    send(client, task_form(hosts[1], name="new name"), f"{address}/edit")
+    task.refresh_from_db()
+    assert task.name == "new name"
+    assert task.target == {"hosts": [str(hosts[1].host_id)]}
+    assert task.commands.count() == 1
+    text = html(client.post(f"{address}/delete", follow=True))
+    assert "The task was deleted." in text
+    assert not Task.objects.exists()
+
+
+def test_a_copy_begins_with_what_the_other_was() -> None:
+    hosts = make_hosts(1)
+    step = {"body": "true", "environment": {"TOKEN": "secret"}, "parameters": ["a", " b"]}
+    task = make_task(hosts, commands=[step])
+    text = html(visitor().get(f"/tasks/new?copy={task.task_id}"))
+    assert "TOKEN=secret" in text
+    assert "&quot; b&quot;" in text
+    other = html(visitor(Role.OPERATOR).get(f"/tasks/new?copy={task.task_id}"))
+    assert "TOKEN=" in other
+    assert "secret" not in other
+    assert visitor(name="x").get("/tasks/new?copy=nonsense").status_code == 404
+
+
+def test_start_stop_and_cancel_from_the_page() -> None:
+    hosts = make_hosts(2)
+    task = make_task(hosts, steps=2)
+    client = visitor()
+    address = f"/tasks/{task.task_id}"
+    assert "The task was started." in html(client.post(f"{address}/start", follow=True))
+    assert "The task has started" in html(client.get(f"{address}/edit", follow=True))
+    late = client.post(f"{address}/edit", task_form(hosts[0], name="too late"), follow=True)
+    assert "The task has started" in html(late)
+    twice = html(client.post(f"{address}/start", follow=True))
+    assert "Only a task that has not been started can be started." in twice
+
+
+def running_task(hosts: list[Host], **fields: Any) -> tuple[Task, list[FakeAgent]]:
+    task = start(make_task(hosts, **fields))
+    agents = [FakeAgent(host) for host in hosts]
+    for agent in agents:
+        agent.poll()
+        agent.poll()
+    return task, agents
+
+
+def test_a_cancel_is_honest_about_what_is_not_confirmed() -> None:
+    task, agents = running_task(make_hosts(3))
+    client = visitor()
+    text = html(client.post(f"/tasks/{task.task_id}/cancel", follow=True))
+    assert "3 commands have not confirmed" in text
+    agents[0].report(agents[0].started[0], "canceled")
+    text = html(client.get(f"/tasks/{task.task_id}"))
+    assert "2 commands have not confirmed" in text
+    assert "/cancel" not in text
+
+
+def test_a_stop_lets_what_runs_end() -> None:
+    task, _agents = running_task(make_hosts(1), steps=2)
+    client = visitor()
+    text = html(client.post(f"/tasks/{task.task_id}/stop", follow=True))
+    assert "1 command still runs" in text
+
+
+def test_the_live_answer_holds_what_changed() -> None:
+    task, agents = running_task(make_hosts(2))
+    client = visitor()
+    page = html(client.get(f"/tasks/{task.task_id}"))
+    cursor = page.split('data-cursor="')[1].split('"')[0]
+    revision = page.split('data-revision="')[1].split('"')[0]
+    agents[0].report(agents[0].started[0])
+    query = {"cursor": cursor, "revision": revision}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert not answer["ended"]
+    assert "1 of 2 hosts have ended" in answer["parts"]["task-summary"]
+    assert "Completed successfully" in answer["parts"]["task-hosts"]
+    agents[1].report(agents[1].started[0])
+    query = {"cursor": answer["cursor"], "revision": answer["revision"]}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert answer["ended"]
+    # Nothing has moved since a transaction that is still to come.
+    query = {"cursor": str(10**17), "revision": answer["revision"]}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert "task-hosts" not in answer["parts"]
+    assert client.get(f"/tasks/{task.task_id}/live?cursor=x").status_code == 400
+
+
+def test_hosts_of_a_task_are_filtered() -> None:
+    task, agents = running_task(make_hosts(3))
+    agents[1].report(agents[1].started[0], "failed")
+    client = visitor()
+    text = html(client.get(f"/tasks/{task.task_id}?outcome=failed"))
+    assert "host-2" in text
+    assert "host-1" not in text
+    text = html(client.get(f"/tasks/{task.task_id}?outcome=open&hostname=3"))
+    assert "host-3" in text
+    assert "host-1" not in text
+    assert client.get(f"/tasks/{task.task_id}?outcome=odd").status_code == 400
+
+
+EVIL = "\x1b]0;title\x07<script>alert(1)</script>\u202egnp.exe\x00\x1b[31mred\x1b[0m\n".encode()
+
+
+def test_output_is_inert_and_says_what_is_missing() -> None:
+    hosts = make_hosts(3)
+    task, agents = running_task(hosts)
+    digest = hashlib.sha256(b"same").digest()
+    for agent in agents[:2]:
+        agent.report(
+            agent.started[0],
+            stdout=StreamOutput(EVIL, b"\xff end", 4096),
+            output_digest=digest,
+        )
+    agents[2].report(agents[2].started[0], "failed", stdout=StreamOutput(b"no\n"))
+    client = visitor()
+    for page in (
+        f"/tasks/{task.task_id}/output",
+        f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}",
+    ):
+        text = html(client.get(page))
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;⟦U+202E⟧gnp.exe␀red" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "4096 bytes are missing here" in text
+        assert "� end" in text
+        assert "not valid UTF-8" in text
+    groups = html(client.get(f"/tasks/{task.task_id}/output"))
+    assert "2 hosts" in groups
+    assert re.search(r"\b1 host\b", groups)
+    assert client.get(f"/tasks/{task.task_id}/output?step=7").status_code == 400
+
+
+def test_a_stream_is_a_file_that_no_browser_shows() -> None:
+    hosts = make_hosts(1)
+    task, agents = running_task(hosts)
+    agents[0].report(agents[0].started[0], stdout=StreamOutput(EVIL))
+    command = task.commands.get()
+    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}/{command.command_id}"
+    response = visitor().get(f"{address}/stdout")
+    assert b"".join(response.streaming_content) == EVIL  # type: ignore[attr-defined]
+    assert response["Content-Type"] == "application/octet-stream"
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert visitor(name="b").get(f"{address}/stdin").status_code == 404
+
+
+def test_the_page_of_a_host_follows_what_runs() -> None:
+    hosts = make_hosts(1)
+    task, agents = running_task(hosts, steps=2)
+    client = visitor()
+    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}"
+    assert "still running" in html(client.get(address))
+    agents[0].report(agents[0].started[0])
+    answer = client.get(f"{address}/live").json()
+    assert not answer["ended"]
+    assert "Completed successfully" in answer["parts"]["host-steps"]
+    second = only(agents[0].poll())
+    agents[0].report(second.fence)
+    assert client.get(f"{address}/live").json()["ended"]
+
+
+def test_the_trail_names_who_did_what() -> None:
+    client = visitor(name="olga")
+    send(client, task_form(*make_hosts(1)))
+    task = Task.objects.get()
+    client.post(f"/tasks/{task.task_id}/start")
+    text = html(client.get(f"/tasks/{task.task_id}/trail"))
+    assert "task.create" in text
+    assert "task.start" in text
+    assert "olga" in text
+
+
+def test_the_overview_counts_and_lists() -> None:
+    hosts = make_hosts(2)
+    Host.objects.create(hostname="newcomer")
+    task, _agents = running_task(hosts)
+    text = html(visitor().get("/"))
+    assert "newcomer" in text
+    assert f"/tasks/{task.task_id}" in text
+    assert "hosts wait for approval" in text
