@@ -31,11 +31,15 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What followed: hosts with new work, tasks whose rows ended, and those of them that closed."""
+    """What followed: hosts with new work, tasks whose rows ended, and those of them that closed.
+
+    ``final_ids``: tasks that are closed now, also those that a late result changed after that.
+    """
 
     wake_hosts: tuple[int, ...] = ()
     task_ids: tuple[UUID, ...] = ()
     closed_ids: tuple[UUID, ...] = ()
+    final_ids: tuple[UUID, ...] = ()
 
 
 def lock_tasks(tasks: Iterable[int]) -> list[tuple[int, UUID, str]]:
@@ -91,6 +95,7 @@ def settle(moves: Sequence[Move], *, dropped: Mapping[int, int] | None = None) -
         wake_hosts=tuple({move.host_id for move in advanced if move.status == "pending"}),
         task_ids=tuple(task.task_id for task in outcomes),
         closed_ids=tuple(task.task_id for task in closed),
+        final_ids=tuple(task.task_id for task in outcomes if task.status in TASK_TERMINAL),
     )
 
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.lib.parsers import join_path
-from hosts_app.targets import Target, parse_target
+from hosts_app.targets import Target, parse_target, to_json
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
 from tasks_app.services.fields import Fields
 from tasks_app.states import Priority
@@ -125,7 +125,7 @@ def parse_tasks(value: object) -> list[TaskDraft]:
     return [draft for draft in drafts if draft is not None]
 
 
-def parse_changes(value: object, current: Mapping[str, Any]) -> TaskDraft:
+def parse_changes(value: object, *, current: Mapping[str, Any]) -> TaskDraft:
     """Return ``current`` (a draft as JSON) with the fields of ``value`` put over it.
 
     A given ``target`` or ``commands`` replaces the old one as a whole. Raises InvalidInput as
@@ -136,6 +136,34 @@ def parse_changes(value: object, current: Mapping[str, Any]) -> TaskDraft:
     if not value:
         raise _invalid({"body": [_("Name at least one field to change.")]})
     return parse_task({**current, **value})
+
+
+def draft_as_json(draft: TaskDraft) -> dict[str, Any]:
+    """Return the JSON that ``parse_task`` reads as this draft."""
+    return {
+        "name": draft.name,
+        "description": draft.description,
+        "priority": draft.priority,
+        "target": to_json(draft.target),
+        "offline_policy": draft.offline_policy,
+        "delivery_seconds": draft.delivery_seconds,
+        "commands": [
+            {
+                "name": command.name,
+                "kind": command.kind,
+                "body": command.body,
+                "interpreter": command.interpreter,
+                "parameters": list(command.parameters),
+                "environment": dict(command.environment or {}),
+                "working_directory": command.working_directory,
+                "run_as": command.run_as,
+                "timeout_seconds": command.timeout_seconds,
+                "on_failure": command.on_failure,
+                "host": str(command.host) if command.host else None,
+            }
+            for command in draft.commands
+        ],
+    }
 
 
 def _invalid(errors: Mapping[str, Sequence[str]]) -> InvalidInput:

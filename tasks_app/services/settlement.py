@@ -23,7 +23,8 @@ def follow_up(settled: Settled) -> None:
     alone.
     """
     announce.wake(settled.wake_hosts)
+    if settled.final_ids:
+        final = list(settled.final_ids)
+        transaction.on_commit(lambda: cache.task_changed(final))
     if settled.closed_ids:
-        closed = list(settled.closed_ids)
-        transaction.on_commit(lambda: cache.task_changed(closed))
         enqueue.after_commit(ADMISSION_JOB)

@@ -21,12 +21,18 @@ from tasks_app.models import Task
 from tasks_app.queue import submit as queue
 from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
-from tasks_app.services.drafts import CommandDraft, TaskDraft, parse_changes, parse_task
+from tasks_app.services.drafts import (
+    CommandDraft,
+    TaskDraft,
+    draft_as_json,
+    parse_changes,
+    parse_task,
+)
 from tasks_app.services.ownership import require_owner
 from tasks_app.states import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from devops_manager.access.actors import Actor
 
@@ -67,7 +73,7 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
     with transaction.atomic():
         task = _lock_pending(actor, task_id)
         stored = task_as_draft(task)
-        draft = parse_changes(value, stored) if partial else parse_task(value)
+        draft = parse_changes(value, current=stored) if partial else parse_task(value)
         given = set(value) if isinstance(value, dict) else set()
         allowed = task.allowed_groups
         if given & {"target", "commands"}:
@@ -95,8 +101,8 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
             action="task.update",
             object_type="task",
             object_ids=[str(task_id)],
-            before=summary(parse_task(stored)),
-            after=summary(draft),
+            before=summary(stored),
+            after=summary(draft_as_json(draft)),
         )
         cache.task_changed([task_id])
 
@@ -113,31 +119,25 @@ def delete_task(*, actor: Actor, task_id: UUID) -> None:
             action="task.delete",
             object_type="task",
             object_ids=[str(task_id)],
-            before=summary(parse_task(task_as_draft(task))),
+            before=summary(task_as_draft(task)),
         )
         if not queue.delete_pending(task.pk):
             raise _has_started(task.status)
         cache.task_changed([task_id])
 
 
-def summary(draft: TaskDraft) -> dict[str, Any]:
-    """Return what the audit trail keeps of a draft: no environment values, digests of bodies."""
+def summary(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the audit trail keeps of a draft's JSON: digests of bodies, no secret values."""
+    kept = ("name", "priority", "target", "offline_policy", "delivery_seconds")
     return {
-        "name": draft.name,
-        "priority": draft.priority,
-        "target": to_json(draft.target),
-        "offline_policy": draft.offline_policy,
-        "delivery_seconds": draft.delivery_seconds,
+        **{name: draft[name] for name in kept},
         "commands": [
             {
-                "name": command.name,
-                "kind": command.kind,
-                "body_sha256": hashlib.sha256(command.body.encode()).hexdigest(),
-                "run_as": command.run_as,
-                "timeout_seconds": command.timeout_seconds,
-                "environment_names": sorted(command.environment or {}),
+                **{name: command[name] for name in ("name", "kind", "run_as", "timeout_seconds")},
+                "body_sha256": hashlib.sha256(command["body"].encode()).hexdigest(),
+                "environment_names": sorted(command["environment"]),
             }
-            for command in draft.commands
+            for command in draft["commands"]
         ],
     }
 
@@ -182,7 +182,7 @@ def _record_creation(actor: Actor, ids: Sequence[str], drafts: Sequence[TaskDraf
             action="task.create",
             object_type="task",
             object_ids=ids,
-            after=summary(drafts[0]),
+            after=summary(draft_as_json(drafts[0])),
         )
         return
     # One act, one event: 500 of them would take as long as the tasks themselves.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from hosts_app.models import Host
 from tasks_app import live_output
-from tasks_app.models import Task
+from tasks_app.models import CommandHost, Task
 from tasks_app.records import StreamOutput
+from tasks_app.services import sweeps
 from tests.queue_world import FakeAgent, make_hosts, only, started_task
 from tests.task_factories import Api, make_user
 
@@ -163,6 +166,20 @@ def test_live_output_is_followed_by_offset(api: Api) -> None:
 
     agent.report(fence)
     assert api.get(path, **ids(task, host), offset=5).json()["ended"] is True
+
+
+def test_a_late_result_of_a_lost_row_has_its_output(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    CommandHost.objects.update(deadline=Now() - timedelta(seconds=1))
+    sweeps.sweep_deadlines()
+    (entry,) = logs(api, task, status="lost")
+    assert entry["stdout"] is None
+    agent.report(fence, stdout=StreamOutput(b"late"))
+    (entry,) = logs(api, task, status="completed")
+    assert entry["stdout"]["head"] == "late"
 
 
 def test_equal_results_are_grouped(api: Api) -> None:

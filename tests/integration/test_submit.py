@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
 from devops_manager.access.models import AuditEvent, Role
@@ -14,7 +15,7 @@ from devops_manager.lib.errors import Conflict, Forbidden, InvalidInput
 from hosts_app.models import HostGroupGrant
 from tasks_app.models import Command, Task
 from tasks_app.services import lifecycle, submit
-from tasks_app.services.drafts import parse_changes, parse_task, parse_tasks
+from tasks_app.services.drafts import draft_as_json, parse_changes, parse_task, parse_tasks
 from tests.queue_world import make_hosts
 from tests.task_factories import actor_for, body_for, grant, make_user
 
@@ -81,10 +82,20 @@ def test_a_draft_comes_back_from_what_is_stored() -> None:
     (host,) = make_hosts(1)
     body = body_for(host, commands=[{"body": "x", "environment": {"A": "b"}, "parameters": ["c"]}])
     stored = {**body, "commands": [{**body["commands"][0], "host": str(host.host_id)}]}
-    draft = parse_changes({"description": "more"}, stored)
+    draft = parse_changes({"description": "more"}, current=stored)
     assert draft.description == "more"
     assert draft.commands[0].environment == {"A": "b"}
     assert draft.commands[0].host == host.host_id
+    assert parse_task(draft_as_json(draft)) == draft
+
+
+def test_a_task_of_more_generous_times_can_still_be_deleted() -> None:
+    actor = actor_for(make_user())
+    body = body_for(*make_hosts(1), commands=[{"body": "x"}] * 3)
+    task_id = submit.create_task(actor=actor, draft=parse_task(body)).task_id
+    with override_settings(DM_MAX_COMMANDS_PER_TASK=1):
+        submit.delete_task(actor=actor, task_id=task_id)
+    assert not Task.objects.exists()
 
 
 def test_a_group_that_is_not_granted_is_forbidden() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
 from django.core.cache import cache as django_cache
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
@@ -20,7 +22,7 @@ from tasks_app import cache
 from tasks_app.models import CommandHost, Task
 from tasks_app.selectors import encoded, outputs, progress, rows, stats
 from tasks_app.selectors.tasks import TaskFilter, task_commands, task_detail, task_list, task_state
-from tasks_app.services import fan_out, lifecycle, submit
+from tasks_app.services import fan_out, lifecycle, submit, sweeps
 from tasks_app.services.drafts import parse_task
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, started_task
 from tests.task_factories import actor_for, body_for, make_user
@@ -234,6 +236,23 @@ def test_start_and_end_are_visible_to_the_next_read() -> None:
     agent = FakeAgent(host)
     agent.report(only(agent.poll()).fence)
     assert seen() == {"completed"}
+
+
+def test_what_a_late_result_changes_is_visible_to_the_next_read() -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    CommandHost.objects.update(deadline=Now() - timedelta(seconds=1))
+    sweeps.sweep_deadlines()
+
+    def seen() -> tuple[str, int]:
+        state = json.loads(encoded.task_state_json(task_id=task.task_id))
+        return state["status"], state["lost_hosts"]
+
+    assert seen() == ("failed", 1)
+    agent.report(fence)
+    assert seen() == ("completed", 0)
 
 
 def test_fanned_out_rows_are_visible_to_the_next_read_of_a_host() -> None:
