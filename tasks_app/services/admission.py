@@ -16,7 +16,7 @@ from devops_manager.lib import enqueue
 from devops_manager.lib.errors import DomainError, LimitReached
 from hosts_app.selectors import resolve_target
 from hosts_app.targets import parse_target
-from tasks_app import queue
+from tasks_app import cache, queue
 from tasks_app.models import Command, Task, TaskWindow
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import TaskStatus
@@ -100,6 +100,7 @@ def _run_task(task: Task) -> None:
         )
         Task.objects.filter(pk=task.pk).update(started_at=Now(), total_hosts=len(hosts))
     Task.objects.filter(pk=task.pk, status=TaskStatus.QUEUED).update(status=TaskStatus.RUNNING)
+    cache.task_changed([task.task_id])
     enqueue.after_commit(FAN_OUT_JOB, task.pk)
 
 
@@ -127,3 +128,4 @@ def _fail_task(task: Task, error: DomainError) -> None:
         error_message=message,
     )
     Command.objects.filter(task=task).update(status="canceled")
+    cache.task_changed([task.task_id])

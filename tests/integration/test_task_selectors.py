@@ -22,7 +22,7 @@ from tasks_app import cache
 from tasks_app.models import CommandHost, Task
 from tasks_app.selectors import encoded, outputs, progress, rows, stats
 from tasks_app.selectors.tasks import TaskFilter, task_commands, task_detail, task_list, task_state
-from tasks_app.services import fan_out, lifecycle, submit, sweeps
+from tasks_app.services import admission, fan_out, lifecycle, submit, sweeps
 from tasks_app.services.drafts import parse_task
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, started_task
 from tests.task_factories import actor_for, body_for, make_user
@@ -236,6 +236,21 @@ def test_start_and_end_are_visible_to_the_next_read() -> None:
     agent = FakeAgent(host)
     agent.report(only(agent.poll()).fence)
     assert seen() == {"completed"}
+
+
+def test_admission_is_visible_to_the_next_read() -> None:
+    hosts = make_hosts(1)
+    with override_settings(DM_MAX_CONCURRENT_TASKS=0):
+        task = make_task(hosts)
+        lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+
+    def running() -> int:
+        narrowed = TaskFilter(status="running")
+        return json.loads(encoded.task_list_json(asked=FIRST, narrowed=narrowed))["count"]
+
+    assert running() == 0
+    admission.admit_tasks()
+    assert running() == 1
 
 
 def test_what_a_late_result_changes_is_visible_to_the_next_read() -> None:
