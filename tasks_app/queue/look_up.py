@@ -20,7 +20,7 @@ from tasks_app.queue.deliveries import deliveries_of
 from tasks_app.queue.holding import Fate, Reconciliation, reconcile
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, move_counts, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
-from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.statements import in_transaction, pin_plans, run
 from tasks_app.records import Answer, Delivery, Poll, PollVerdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
 
@@ -61,6 +61,7 @@ def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
 
 @in_transaction
 def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
+    pin_plans()
     answers = {poll.host: Answer(poll.host, PollVerdict.SKIPPED) for poll in polls}
     locked = {row.id: row for row in run("poll_lock", hosts=[poll.host for poll in polls])}
     asked: list[_Asked] = []
@@ -237,6 +238,7 @@ def _claim(asked: Sequence[_Asked]) -> None:
             by_host[one.poll.host] = one
     if not by_host:
         return
+    run("pin_order")
     claimed = run(
         "claim",
         hosts=list(by_host),

@@ -29,6 +29,11 @@ def run(name: str, **parameters: Any) -> list[Any]:
     return sql.run(_DIRECTORY, name, parameters)
 
 
+def pin_plans() -> None:
+    """Have the rest of the transaction look rows up by key, with or without statistics."""
+    run("pin_plans")
+
+
 def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Run ``function`` in a transaction, again after a deadlock or a serialisation failure.
 

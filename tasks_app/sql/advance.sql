@@ -54,7 +54,7 @@ FROM steps
 INNER JOIN places ON steps.task_id = places.task_id AND steps.host_id = places.host_id
 WHERE
     row.id = steps.id
-    AND row.status = 'blocked'
+    AND steps.status = 'blocked'
     AND NOT places.busy
     AND (places.broken OR steps.position = places.next_position)
 RETURNING row.id, row.task_id, row.host_id, row.command_id, 'blocked' AS old_status, row.status

@@ -20,5 +20,5 @@ UPDATE commands_hosts AS row SET
     deadline = least(row.deadline, now() + make_interval(secs => %(cancel_seconds)s::float8)),
     revision = pg_current_xact_id()::text::bigint
 FROM locked
-WHERE row.id = locked.id AND row.status IN ('claimed', 'running')
+WHERE row.id = locked.id
 RETURNING row.id, row.host_id

@@ -18,5 +18,5 @@ UPDATE commands_hosts AS row SET
     finished_at = now(),
     revision = pg_current_xact_id()::text::bigint
 FROM locked
-WHERE row.id = locked.id AND row.status IN ('pending', 'blocked')
+WHERE row.id = locked.id
 RETURNING row.id, row.task_id, row.host_id, row.command_id, locked.old_status, row.status

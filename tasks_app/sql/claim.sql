@@ -46,7 +46,6 @@ UPDATE commands_hosts AS row SET
 FROM picked, commands AS command
 WHERE
     row.id = picked.id
-    AND row.status = 'pending'
     AND command.id = row.command_id
 RETURNING
     row.id, row.task_id, row.host_id, row.command_id, 'pending' AS old_status, row.status,

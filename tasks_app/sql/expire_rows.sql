@@ -12,7 +12,6 @@ WITH locked AS (
     LEFT JOIN host_heartbeats AS heartbeat ON row.host_id = heartbeat.host_id
     WHERE
         row.id = ANY(%(rows)s::bigint [])
-        AND row.status IN ('pending', 'claimed', 'running')
         AND (
             row.deadline < now()
             OR (
@@ -37,5 +36,5 @@ UPDATE commands_hosts AS row SET
     cancel_state = CASE WHEN row.cancel_state = 'requested' THEN 'unknown' ELSE row.cancel_state END,
     revision = pg_current_xact_id()::text::bigint
 FROM locked
-WHERE row.id = locked.id AND row.status = locked.old_status
+WHERE row.id = locked.id AND locked.old_status IN ('pending', 'claimed', 'running')
 RETURNING row.id, row.task_id, row.host_id, row.command_id, locked.old_status, row.status

@@ -3,9 +3,11 @@
 -- Locks: the rows in id order, under the hosts' locks; before commands (counts_*).
 -- Index: commands_hosts_pkey.
 WITH locked AS (
-    SELECT id
+    SELECT
+        id,
+        status AS old_status
     FROM commands_hosts
-    WHERE id = ANY(%(rows)s::bigint []) AND status = ANY(%(sources)s::text [])
+    WHERE id = ANY(%(rows)s::bigint [])
     ORDER BY id
     FOR NO KEY UPDATE
 )
@@ -23,6 +25,6 @@ UPDATE commands_hosts AS row SET
 FROM locked, commands AS command
 WHERE
     row.id = locked.id
+    AND locked.old_status = ANY(%(sources)s::text [])
     AND command.id = row.command_id
-    AND row.status = ANY(%(sources)s::text [])
-RETURNING row.id, row.task_id, row.host_id, row.command_id, 'claimed' AS old_status, row.status
+RETURNING row.id, row.task_id, row.host_id, row.command_id, locked.old_status, row.status

@@ -7,6 +7,16 @@ WITH given AS (
         %(rows)s::bigint [], %(journals)s::uuid [], %(instances)s::uuid [], %(runs)s::bigint [],
         %(seqs)s::bigint []
     ) AS polls (id, journal_id, instance_id, run, seq)
+),
+
+locked AS (
+    SELECT
+        id,
+        status AS old_status
+    FROM commands_hosts
+    WHERE id = ANY(%(rows)s::bigint [])
+    ORDER BY id
+    FOR NO KEY UPDATE
 )
 
 UPDATE commands_hosts AS row SET
@@ -17,10 +27,11 @@ UPDATE commands_hosts AS row SET
     delivered_run = given.run,
     delivered_seq = given.seq,
     revision = pg_current_xact_id()::text::bigint
-FROM given, commands AS command
+FROM locked, given, commands AS command
 WHERE
-    row.id = given.id
-    AND row.status = 'claimed'
+    row.id = locked.id
+    AND given.id = locked.id
+    AND locked.old_status = 'claimed'
     AND row.cancel_requested_at IS NULL
     AND command.id = row.command_id
 RETURNING row.id, row.host_id, row.command_id, row.fence, row.attempt, command.command_id AS command_uuid

@@ -1,5 +1,7 @@
 -- Purpose: writes results where the fence still matches and the state allows it.
 --          An interruption that the server inferred (it has no result) gives way to a result.
+--          What decides is read after the lock and compared above it, so that no other index than
+--          the fence's can look cheaper.
 -- Locks: the rows FOR NO KEY UPDATE in id order, after tasks (tasks_lock), before commands.
 -- Index: commands_hosts_fence_key, hosts_pkey.
 WITH given AS (
@@ -18,49 +20,53 @@ WITH given AS (
 old AS (
     SELECT
         row.id,
-        row.status AS old_status
+        row.host_id AS row_host_id,
+        row.status AS old_status,
+        row.result_digest IS NOT NULL AS reported,
+        given.*
     FROM given
-    INNER JOIN commands_hosts AS row ON given.fence = row.fence AND given.host_id = row.host_id
+    INNER JOIN commands_hosts AS row ON given.fence = row.fence
     INNER JOIN hosts AS host
         ON
             given.host_id = host.id
             AND given.generation = host.credential_generation
             AND host.status = 'active'
-    WHERE
-        row.status = ANY(%(sources)s::text [])
-        AND (row.status <> 'interrupted' OR row.result_digest IS NULL)
     ORDER BY row.id
     FOR NO KEY UPDATE OF row
 )
 
 UPDATE commands_hosts AS row SET
-    status = given.status,
-    exit_code = given.exit_code,
-    error_code = given.error_code,
-    error_message = given.error_message,
-    execution_time = given.execution_time,
-    output_digest = given.output_digest,
-    output_digest_normalized = given.output_digest_normalized,
-    result_digest = given.result_digest,
+    status = old.status,
+    exit_code = old.exit_code,
+    error_code = old.error_code,
+    error_message = old.error_message,
+    execution_time = old.execution_time,
+    output_digest = old.output_digest,
+    output_digest_normalized = old.output_digest_normalized,
+    result_digest = old.result_digest,
     started_at = coalesce(
         row.started_at,
         CASE
-            WHEN given.execution_time IS NOT NULL
+            WHEN old.execution_time IS NOT NULL
                 THEN greatest(
-                    row.claimed_at, now() - make_interval(secs => given.execution_time / 1000.0)
+                    row.claimed_at, now() - make_interval(secs => old.execution_time / 1000.0)
                 )
         END
     ),
     finished_at = now(),
     cancel_state = CASE
         WHEN row.cancel_requested_at IS NULL THEN row.cancel_state
-        WHEN given.status = 'canceled' THEN 'confirmed'
-        WHEN given.status = 'interrupted' THEN 'unknown'
+        WHEN old.status = 'canceled' THEN 'confirmed'
+        WHEN old.status = 'interrupted' THEN 'unknown'
         ELSE 'too_late'
     END,
     revision = pg_current_xact_id()::text::bigint
-FROM old, given
-WHERE row.id = old.id AND row.fence = given.fence
+FROM old
+WHERE
+    row.id = old.id
+    AND old.row_host_id = old.host_id
+    AND old.old_status = ANY(%(sources)s::text [])
+    AND (old.old_status <> 'interrupted' OR NOT old.reported)
 RETURNING
     row.id, row.task_id, row.host_id, row.command_id, old.old_status, row.status,
     row.fence, row.attempt

@@ -25,8 +25,7 @@ locked AS (
             AND given.run = session.run
             AND given.seq = session.seq
     WHERE
-        row.status IN ('claimed', 'running')
-        AND (NOT given.never_started OR row.status = 'claimed')
+        (NOT given.never_started OR row.status = 'claimed')
         AND (
             row.delivered_journal <> given.journal_id
             OR (row.delivered_run, row.delivered_seq) < (given.run, given.seq)
@@ -54,5 +53,5 @@ UPDATE commands_hosts AS row SET
     END,
     revision = pg_current_xact_id()::text::bigint
 FROM locked
-WHERE row.id = locked.id AND row.status = locked.old_status
+WHERE row.id = locked.id AND locked.old_status IN ('claimed', 'running')
 RETURNING row.id, row.task_id, row.host_id, row.command_id, locked.old_status, row.status
