@@ -143,3 +143,11 @@ def only(answer: Answer) -> Delivery:
     """Return the one command that an answer delivers."""
     (command,) = answer.commands
     return command
+
+
+def outcomes(task: Task) -> dict[str, int]:
+    """Return how many hosts of a task came to each outcome, without the zeros; reads it anew."""
+    task.refresh_from_db()
+    names = ("completed", "failed", "lost", "canceled", "skipped")
+    counted = {name: getattr(task, f"{name}_hosts") for name in names}
+    return {name: count for name, count in counted.items() if count}
