@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -58,7 +58,9 @@ class Run:
             self.output += line
             if STARTED in line:
                 break
-        assert STARTED in self.output, self.output
+        if STARTED not in self.output:
+            self.end(signal.SIGKILL)
+            pytest.fail(self.output)
         self.processes = psutil.Process(self.process.pid).children(recursive=True)
 
     def end(self, how: signal.Signals) -> tuple[int, str]:
@@ -69,6 +71,21 @@ class Run:
     def alive(self, seconds: float) -> list[str]:
         _gone, alive = psutil.wait_procs(self.processes, timeout=seconds)
         return [str(process) for process in alive]
+
+
+@pytest.fixture
+def start(var: Path) -> Iterator[Callable[[], Run]]:
+    """Starts runs, and kills at the end what a failed test has left."""
+    runs: list[Run] = []
+
+    def begin() -> Run:
+        runs.append(Run(var))
+        return runs[-1]
+
+    yield begin
+    for run in runs:
+        if run.process.poll() is None:
+            run.end(signal.SIGKILL)
 
 
 def test_once_shows_three_steps_on_three_hosts_with_its_ports_taken(var: Path) -> None:
@@ -98,12 +115,14 @@ def test_once_shows_three_steps_on_three_hosts_with_its_ports_taken(var: Path) -
     assert "the planned failure included" in shown
 
 
-def test_a_killed_run_leaves_nothing_in_the_way_and_ctrl_c_stops_all(var: Path) -> None:
-    first = Run(var)
+def test_a_killed_run_leaves_nothing_in_the_way_and_ctrl_c_stops_all(
+    start: Callable[[], Run],
+) -> None:
+    first = start()
     assert "Enrolling" not in first.output, "the agents of the earlier run are known"
     assert len(first.processes) > 10
     first.end(signal.SIGKILL)
-    second = Run(var)  # at once
+    second = start()  # at once
     assert first.alive(seconds=0) == [], "a second run begins when the first has gone"
     status, rest = second.end(signal.SIGINT)
     assert status == 0, rest
