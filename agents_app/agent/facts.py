@@ -41,11 +41,16 @@ def machine_id(settings: Settings) -> str:
     return _read_line(str(path))
 
 
+def host_name(settings: Settings) -> str:
+    """What this host is called: by the settings, else by the system."""
+    return settings.hostname or socket.gethostname()
+
+
 def host_facts(settings: Settings) -> dict[str, object]:
     """The fields of an enrolment that describe the host."""
     system = os.uname()
     facts: dict[str, object] = {
-        "hostname": settings.hostname or socket.gethostname(),
+        "hostname": host_name(settings),
         "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
         "arch": system.machine[:LONGEST_ARCH],
         "machine_id": machine_id(settings),

@@ -79,7 +79,9 @@ class Service:
         )
         executor = Executor(
             journal=journal,
-            spawner=Spawner(settings.state_path / WORK_DIRECTORY, children),
+            spawner=Spawner(
+                settings.state_path / WORK_DIRECTORY, children, facts.host_name(settings)
+            ),
             children=children,
             feed=feed,
             limits=Limits(settings.max_concurrency, settings.max_output_bytes),

@@ -110,7 +110,7 @@ def resolve_account(run_as: str) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir, entry.pw_shell, switch)
 
 
-def build_environment(command: Command, account: Account) -> dict[str, str]:
+def build_environment(command: Command, account: Account, hostname: str) -> dict[str, str]:
     """A clean environment with the command's own on top; nothing of the agent's gets in."""
     environment = {
         "PATH": SEARCH_PATH,
@@ -127,6 +127,7 @@ def build_environment(command: Command, account: Account) -> dict[str, str]:
             "DM_TASK_ID": command.task_id,
             "DM_COMMAND_ID": command.command_id,
             "DM_ATTEMPT": str(command.attempt),
+            "DM_HOSTNAME": hostname,
         }
     )
     return environment
@@ -135,10 +136,14 @@ def build_environment(command: Command, account: Account) -> dict[str, str]:
 class Spawner:
     """Starts commands and removes what they needed on disk."""
 
-    def __init__(self, work_dir: Path, children: ChildRegistry) -> None:
-        """``work_dir`` is emptied: script files of an earlier agent are of no use."""
+    def __init__(self, work_dir: Path, children: ChildRegistry, hostname: str) -> None:
+        """``work_dir`` is emptied: script files of an earlier agent are of no use.
+
+        Commands find ``hostname`` in their environment, as the server knows this host by it.
+        """
         self._work_dir = work_dir
         self._children = children
+        self._hostname = hostname
         self._lock = threading.Lock()
         shutil.rmtree(work_dir, ignore_errors=True)
 
@@ -186,7 +191,7 @@ class Spawner:
                     stderr=subprocess.PIPE,
                     bufsize=0,
                     cwd=cwd,
-                    env=build_environment(command, account),
+                    env=build_environment(command, account, self._hostname),
                     start_new_session=True,
                     umask=0o022,
                     user=user,

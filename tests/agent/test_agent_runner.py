@@ -32,7 +32,7 @@ class Runner:
     def __init__(self, work_dir: Path) -> None:
         self.work_dir = work_dir
         self.children = ChildRegistry()
-        self.spawner = Spawner(work_dir, self.children)
+        self.spawner = Spawner(work_dir, self.children, "web-1")
 
     def supervise(self, body: str, **fields: Any) -> Supervision:
         parsed = parse_command(command(body, **fields))
@@ -103,6 +103,7 @@ def test_nothing_of_the_agents_environment_gets_in(
     assert "SECRET_OF_THE_AGENT" not in stdout
     names = {line.split("=")[0] for line in stdout.splitlines() if "=" in line}
     assert names >= {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "DM_FENCE", "DM_TASK_ID"}
+    assert "DM_HOSTNAME=web-1\n" in stdout
     descriptors = {line for line in stdout.splitlines() if line.isdigit()}
     assert descriptors <= {"0", "1", "2", "3"}, "the command's text must not stay open"
 
