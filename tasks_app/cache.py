@@ -8,6 +8,8 @@ nothing that anybody will be given.
 from __future__ import annotations
 
 import secrets
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -29,6 +31,19 @@ STATS_SECONDS = 300
 MOVING_SECONDS = 1
 
 _GENERATION_BYTES = 17
+# Just below the time-out of one question (CACHES in the settings).
+_SLOW_SECONDS = 0.9
+_REST_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Patience:
+    """Until when this process asks Redis nothing, in monotonic time."""
+
+    exhausted_until: float = 0.0
+
+
+_patience = _Patience()
 
 
 def status_key(task_id: UUID) -> str:
@@ -57,7 +72,14 @@ def get_or_build(
     ``generation`` is the family's key; ``build`` returns the bytes and whether what they tell of is
     moving, which keeps them for a second only. Without Redis it builds every time.
     """
+    if time.monotonic() < _patience.exhausted_until:
+        return build()[0]
+    asked = time.monotonic()
     found = cache.get_many(generation, key)
+    if time.monotonic() - asked > _SLOW_SECONDS:
+        # Frozen rather than away: do not let each reader wait for the time-outs in turn.
+        _patience.exhausted_until = time.monotonic() + _REST_SECONDS
+        return build()[0]
     current = found.get(generation)
     entry = found.get(key)
     if current is not None and entry is not None and entry.startswith(current):
@@ -71,24 +93,24 @@ def get_or_build(
     return body
 
 
-def task_changed(task_ids: Iterable[UUID]) -> None:
-    """After the commit, let the next read of lists, of their status and of the stats see it.
+def task_changed(_task_ids: Iterable[UUID]) -> None:
+    """After the commit, let the next read of lists, of states and of the stats see the change.
 
-    For what is created, edited, started, fanned out, ended, canceled and deleted; not for each
-    report. Does nothing when the transaction is rolled back.
+    For what is created, edited, started, admitted, ended, canceled, deleted; not for each report.
+    Does nothing when the transaction is rolled back. The tasks' states share the generation of the
+    lists, so it does not matter which tasks these are: a key of its own could be deleted, but not
+    guarded against a reader that was overtaken.
     """
-    keys = [status_key(task_id) for task_id in task_ids]
-    transaction.on_commit(lambda: _forget(keys))
+    transaction.on_commit(
+        lambda: cache.set_many(
+            {TASK_GENERATION: _new_generation(), HOST_GENERATION: _new_generation()}
+        )
+    )
 
 
 def rows_made() -> None:
     """After the commit, let the next read of what a host was given see the rows just made."""
     transaction.on_commit(lambda: cache.set_many({HOST_GENERATION: _new_generation()}))
-
-
-def _forget(keys: list[str]) -> None:
-    cache.set_many({TASK_GENERATION: _new_generation(), HOST_GENERATION: _new_generation()})
-    cache.drop(*keys)
 
 
 def _new_generation() -> bytes:
