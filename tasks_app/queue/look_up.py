@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
+_SOON_SECONDS = 0.05
+
+
 @dataclass(slots=True)
 class _Asked:
     """One poll that may be served, and what this look-up found for it."""
@@ -255,21 +258,25 @@ def _claim(asked: Sequence[_Asked]) -> None:
 
 
 def _answer(one: _Asked) -> Answer:
-    waiting = Fate.WAIT in one.found.fates.values()
-    to_end = one.found.rows(Fate.INTERRUPT) or one.found.rows(Fate.NEVER_STARTED)
     return Answer(
         host=one.poll.host,
         verdict=PollVerdict.OK,
         commands=tuple(one.commands),
         cancel=tuple(one.found.cancel),
-        more=bool(to_end) or one.claimed == one.free,
+        more=one.claimed == one.free,
         max_concurrency=one.max_concurrency,
-        recheck_seconds=(
-            max(0.05, settings.DM_INSTANCE_SETTLE_SECONDS - one.instance_age_seconds)
-            if waiting
-            else None
-        ),
+        recheck_seconds=_recheck_seconds(one),
     )
+
+
+def _recheck_seconds(one: _Asked) -> float | None:
+    """Return when to look again unasked: slots that are about to be free, or not settled yet."""
+    fates = one.found.fates.values()
+    if Fate.INTERRUPT in fates or Fate.NEVER_STARTED in fates:
+        return _SOON_SECONDS
+    if Fate.WAIT in fates:
+        return max(_SOON_SECONDS, settings.DM_INSTANCE_SETTLE_SECONDS - one.instance_age_seconds)
+    return None
 
 
 def _end_unaccounted(asked: Sequence[_Asked]) -> Settled:
