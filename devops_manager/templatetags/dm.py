@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.requests import current_request_id
 from devops_manager.pages import looks
 from tasks_app.states import Priority
 
@@ -106,6 +107,12 @@ def ago(at: object) -> SafeString | str:
         local.strftime("%Y-%m-%d %H:%M:%S %Z"),
         words,
     )
+
+
+@register.simple_tag
+def request_id() -> str:
+    """Return the id of this request, by which its log lines are found."""
+    return current_request_id()
 
 
 @register.simple_tag

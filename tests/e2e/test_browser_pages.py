@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from tasks_app.services import fan_out
 from tests.queue_world import FakeAgent, make_hosts
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-CHROMIUM = os.environ.get("DM_CHROMIUM", "/usr/bin/chromium")
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 PASSWORD = "a quite long password"
 
 

@@ -6,6 +6,7 @@ import re
 import uuid
 
 import pytest
+from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
 
@@ -181,6 +182,16 @@ def test_error_pages_speak_both_languages(language: str) -> None:
     assert ("无权" in html(refused)) == (language == "zh-hans")
     wrong = client.get("/tasks?page=zero")
     assert wrong.status_code == 400
+
+
+def test_a_defect_is_answered_with_a_page_that_names_the_request() -> None:
+    client = visitor()
+    client.raise_request_exception = False
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_events RENAME TO audit_events_elsewhere")
+    response = client.get(f"/tasks/{make_task(make_hosts(1)).task_id}/trail")
+    assert response.status_code == 500
+    assert response["X-Request-Id"] in html(response)
 
 
 def test_a_forged_form_is_refused_with_a_page() -> None:

@@ -12,7 +12,13 @@ from devops_manager import messages
 from tasks_app.states import RowStatus
 
 # What stays as it is in every language.
-_SAME_EVERYWHERE = {"DevOps Manager", "· DevOps Manager", "English", "简体中文", "Authorization: Bearer"}
+_SAME_EVERYWHERE = {
+    "DevOps Manager",
+    "· DevOps Manager",
+    "English",
+    "简体中文",
+    "Authorization: Bearer",
+}
 _TAGS = re.compile(r"{%.*?%}|{#.*?#}|{{.*?}}|<script.*?</script>|<[^>]*>|&\w+;", re.DOTALL)
 _TRANSLATED = re.compile(r"{%\s*blocktranslate.*?endblocktranslate\s*%}", re.DOTALL)
 _CODE = re.compile(r"<(code|pre)\b.*?</\1>", re.DOTALL)

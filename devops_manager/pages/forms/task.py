@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -127,12 +128,14 @@ class Entry:
     """What stands in the form: texts as typed, ids and group names as ticked.
 
     ``pasted``: of the host names pasted into a picker, those that are not ticked by it.
+    ``form_id`` stays with the form from its first drawing on.
     """
 
     values: dict[str, Any]
     picked: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in PICKED})
     steps: list[dict[str, str]] = field(default_factory=list)
     pasted: dict[str, str] = field(default_factory=dict)
+    form_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def move(self, at: int, by: int) -> None:
         """Move a step up (-1) or down (1); at the end it stays."""
@@ -215,12 +218,20 @@ def entry_from(data: QueryDict) -> Entry:
     number = min(max(1, number), settings.DM_MAX_COMMANDS_PER_TASK)
     return Entry(
         values=values,
+        form_id=_form_id(data.get("form", "")),
         picked={name: list(dict.fromkeys(data.getlist(name))) for name in PICKED},
         steps=[
             {name: _unix(data.get(f"s{at}-{name}", "")) for name in STEP_FIELDS}
             for at in range(number)
         ],
     )
+
+
+def _form_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        return str(uuid.uuid4())
 
 
 def _unix(text: str) -> str:
@@ -231,13 +242,16 @@ def payload_of(entry: Entry) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return the JSON that a script would send, and what the lines of the form itself get wrong."""
     wrong: dict[str, list[str]] = {}
     commands = [_command(step, at, wrong) for at, step in enumerate(entry.steps)]
+    target = target_of(entry)
+    if not target:
+        wrong["target"] = [_("Choose hosts, groups or tags, or all active hosts.")]
     return {
         "name": entry.values["name"].strip(),
         "description": entry.values["description"].strip(),
         "priority": _whole(entry.values["priority"]),
         "offline_policy": entry.values["offline_policy"],
         "delivery_seconds": _whole(entry.values["delivery_seconds"]),
-        "target": target_of(entry),
+        "target": target,
         "commands": commands,
     }, wrong
 

@@ -25,6 +25,7 @@ from devops_manager.pages.forms.task import (
     target_of,
 )
 from devops_manager.pages.gate import act, page, sentences, show
+from devops_manager.pages.once import make_once
 from hosts_app.selectors import allowed_group_ids, resolve_target
 from hosts_app.targets import parse_target
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from devops_manager.access.actors import Actor
     from tasks_app.models import Task
+    from tasks_app.services.drafts import TaskDraft
 
 PREVIEW_AT_MOST = 100
 _PICKER_LABELS = {
@@ -163,7 +165,7 @@ def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpRes
         try:
             return _save(request, actor, entry, task=task, start=wanted == "save-start")
         except (InvalidInput, Forbidden, Conflict) as error:
-            failed = str(error.detail)
+            failed = _("See what is marked below.") if error.fields else str(error.detail)
             faults = {name: list(texts) for name, texts in error.fields.items()}
     return _show_form(
         request, actor, entry, heading=heading, task=task, faults=faults, failed=failed, status=400
@@ -173,12 +175,17 @@ def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpRes
 def _save(
     request: HttpRequest, actor: Actor, entry: Entry, *, task: Task | None, start: bool
 ) -> HttpResponse:
-    payload, wrong = payload_of(entry)
-    if wrong:
-        raise InvalidInput(_("See what is marked below."), fields=wrong)
-    draft = parse_task(payload)
+    payload, draft = _checked(entry)
     if task is None:
-        task_id = create_task(actor=actor, draft=draft).task_id
+        task_id, created = make_once(
+            actor=actor,
+            form_id=entry.form_id,
+            payload=payload,
+            make=lambda: create_task(actor=actor, draft=draft).task_id,
+        )
+        if not created:
+            messages.info(request, _("This form was sent before; this is the task it made."))
+            return redirect("task_detail", task_id=task_id)
         done = _("The task was created.")
     else:
         task_id = task.task_id
@@ -189,6 +196,18 @@ def _save(
     else:
         _start(request, actor, task_id, done)
     return redirect("task_detail", task_id=task_id)
+
+
+def _checked(entry: Entry) -> tuple[dict[str, Any], TaskDraft]:
+    """Return what is typed as JSON and as a draft. Raises InvalidInput with every mistake in it."""
+    payload, wrong = payload_of(entry)
+    try:
+        draft = parse_task(payload)
+    except InvalidInput as error:
+        raise InvalidInput(error.detail, fields={**error.fields, **wrong}) from None
+    if wrong:
+        raise InvalidInput(_("The task is not valid."), fields=wrong)
+    return payload, draft
 
 
 def _start(request: HttpRequest, actor: Actor, task_id: UUID, done: str) -> None:
@@ -300,6 +319,7 @@ def _show_form(
         "heading": heading,
         "task": task,
         "forms": draw(entry, faults),
+        "form_id": entry.form_id,
         "pickers": _pickers(request, actor, entry, faults or {}),
         "known_tags": reads.known_tags(),
         "excluding": bool(excluded or entry.values["exclude_tags"]),
