@@ -22,7 +22,8 @@ LOGS = VAR / "log"
 START_SECONDS = 60.0
 _SHOWN_LINES = 15
 _GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=1"]
-_ASYNC_WORKER = "uvicorn_worker.UvicornWorker"
+# An agent that is idle between two requests keeps its connection (gunicorn closes after 2 s).
+_ASYNC_WORKER = ["-k", "uvicorn_worker.UvicornWorker", "--keep-alive=75"]
 _CELERY = ["-m", "celery", "-A", "devops_manager"]
 
 
@@ -111,7 +112,7 @@ def _commands(addresses: Addresses, schedule: Path) -> dict[str, tuple[int, list
         ),
         "gateway": (
             12,
-            [*_GUNICORN, "-k", _ASYNC_WORKER, gateway, "devops_manager.asgi:application"],
+            [*_GUNICORN, *_ASYNC_WORKER, gateway, "devops_manager.asgi:application"],
         ),
         "worker": (4, [*_CELERY, "worker", "--concurrency=2", "--loglevel=INFO"]),
         "beat": (2, [*_CELERY, "beat", f"--schedule={schedule / 'schedule'}", "--pidfile="]),
