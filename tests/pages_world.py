@@ -8,6 +8,8 @@ from django.test import Client
 
 from devops_manager.access.models import Role, User
 from hosts_app.models import Host
+from tasks_app.models import Task
+from tests.queue_world import FakeAgent, make_task, start
 from tests.task_factories import make_user
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
@@ -52,3 +54,13 @@ def task_form(*hosts: Host, steps: int = 1, **fields: Any) -> dict[str, Any]:
             f"s{at}-on_failure": "stop",
         }
     return form | fields
+
+
+def running_task(hosts: list[Host], **fields: Any) -> tuple[Task, list[FakeAgent]]:
+    """Start a task, and have every host take and start what it is given."""
+    task = start(make_task(hosts, **fields))
+    agents = [FakeAgent(host) for host in hosts]
+    for agent in agents:
+        agent.poll()
+        agent.poll()
+    return task, agents

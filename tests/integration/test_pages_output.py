@@ -1,0 +1,111 @@
+"""What the pages show of a run: what changed, whose result, what was printed, made harmless."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+
+from tasks_app.records import StreamOutput
+from tests.pages_world import html, running_task, visitor
+from tests.queue_world import make_hosts, only
+
+pytestmark = pytest.mark.django_db
+
+
+def test_the_live_answer_holds_what_changed() -> None:
+    task, agents = running_task(make_hosts(2))
+    client = visitor()
+    page = html(client.get(f"/tasks/{task.task_id}"))
+    cursor = page.split('data-cursor="')[1].split('"')[0]
+    revision = page.split('data-revision="')[1].split('"')[0]
+    agents[0].report(agents[0].started[0])
+    query = {"cursor": cursor, "revision": revision}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert not answer["ended"]
+    assert "1 of 2 hosts have ended" in answer["parts"]["task-summary"]
+    assert "Completed successfully" in answer["parts"]["task-hosts"]
+    agents[1].report(agents[1].started[0])
+    query = {"cursor": answer["cursor"], "revision": answer["revision"]}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert answer["ended"]
+    # Nothing has moved since a transaction that is still to come.
+    query = {"cursor": str(10**17), "revision": answer["revision"]}
+    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
+    assert "task-hosts" not in answer["parts"]
+    assert client.get(f"/tasks/{task.task_id}/live?cursor=x").status_code == 400
+
+
+def test_hosts_of_a_task_are_filtered() -> None:
+    task, agents = running_task(make_hosts(3))
+    agents[1].report(agents[1].started[0], "failed")
+    client = visitor()
+    text = html(client.get(f"/tasks/{task.task_id}?outcome=failed"))
+    assert "host-2" in text
+    assert "host-1" not in text
+    text = html(client.get(f"/tasks/{task.task_id}?outcome=open&hostname=3"))
+    assert "host-3" in text
+    assert "host-1" not in text
+    assert client.get(f"/tasks/{task.task_id}?outcome=odd").status_code == 400
+
+
+EVIL = "\x1b]0;title\x07<script>alert(1)</script>\u202egnp.exe\x00\x1b[31mred\x1b[0m\n".encode()
+
+
+def test_output_is_inert_and_says_what_is_missing() -> None:
+    hosts = make_hosts(3)
+    task, agents = running_task(hosts)
+    digest = hashlib.sha256(b"same").digest()
+    for agent in agents[:2]:
+        agent.report(
+            agent.started[0],
+            stdout=StreamOutput(EVIL, b"\xff end", 4096),
+            output_digest=digest,
+        )
+    agents[2].report(agents[2].started[0], "failed", stdout=StreamOutput(b"no\n"))
+    client = visitor()
+    for page in (
+        f"/tasks/{task.task_id}/output",
+        f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}",
+    ):
+        text = html(client.get(page))
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;⟦U+202E⟧gnp.exe␀red" in text
+        assert "\x1b" not in text
+        assert "\u202e" not in text
+        assert "4096 bytes are missing here" in text
+        assert "� end" in text
+        assert "not valid UTF-8" in text
+    groups = html(client.get(f"/tasks/{task.task_id}/output"))
+    assert "2 hosts" in groups
+    assert re.search(r"\b1 host\b", groups)
+    assert client.get(f"/tasks/{task.task_id}/output?step=7").status_code == 400
+
+
+def test_a_stream_is_a_file_that_no_browser_shows() -> None:
+    hosts = make_hosts(1)
+    task, agents = running_task(hosts)
+    agents[0].report(agents[0].started[0], stdout=StreamOutput(EVIL))
+    command = task.commands.get()
+    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}/{command.command_id}"
+    response = visitor().get(f"{address}/stdout")
+    assert b"".join(response.streaming_content) == EVIL  # type: ignore[attr-defined]
+    assert response["Content-Type"] == "application/octet-stream"
+    assert response["Content-Disposition"].startswith("attachment")
+    assert response["X-Content-Type-Options"] == "nosniff"
+    assert visitor(name="b").get(f"{address}/stdin").status_code == 404
+
+
+def test_the_page_of_a_host_follows_what_runs() -> None:
+    hosts = make_hosts(1)
+    task, agents = running_task(hosts, steps=2)
+    client = visitor()
+    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}"
+    assert "still running" in html(client.get(address))
+    agents[0].report(agents[0].started[0])
+    answer = client.get(f"{address}/live").json()
+    assert not answer["ended"]
+    assert "Completed successfully" in answer["parts"]["host-steps"]
+    second = only(agents[0].poll())
+    agents[0].report(second.fence)
+    assert client.get(f"{address}/live").json()["ended"]
