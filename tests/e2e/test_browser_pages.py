@@ -5,64 +5,38 @@ The hosts' part is played by agents that speak through the services, in step wit
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from devops_manager.access.models import Role, User
 from hosts_app.models import Host
 from tasks_app.models import Task
 from tasks_app.services import fan_out
+from tests.browser_world import open_chromium, signed_in
 from tests.queue_world import FakeAgent, make_hosts
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 PASSWORD = "a quite long password"
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Playwright's synchronous API keeps an event loop in this thread; Django would refuse then.
-        os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    with open_chromium() as browser:
         yield browser
-        browser.close()
-        del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @pytest.fixture
 def page(chromium: Browser, live_server: Any) -> Iterator[Page]:
-    """A signed-in administrator's page; anything that the console complains of fails the test."""
+    """A signed-in administrator's page."""
     user = User(username="olga", role=Role.ADMIN)
     user.set_password(PASSWORD)
     user.save()
-    context = chromium.new_context(base_url=live_server.url, locale="en-US")
-    context.set_default_timeout(15_000)
-    tab = context.new_page()
-    complaints: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and "status of 400" not in message.text:
-            complaints.append(message.text)
-
-    tab.on("console", listen)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto("/login")
-    tab.get_by_label("Username").fill("olga")
-    tab.get_by_label("Password").fill(PASSWORD)
-    tab.get_by_role("main").get_by_role("button", name="Sign in").click()
-    expect(tab.get_by_role("heading", name="Overview")).to_be_visible()
-    yield tab
-    context.close()
-    assert complaints == []
+    with signed_in(chromium, live_server.url, "olga", PASSWORD) as tab:
+        yield tab
 
 
 def write_task(page: Page) -> None:
