@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 
 from agents_app.models import EnrollmentToken
+from devops_manager.pages.listing import COUNT_AT_MOST
 from hosts_app.models import Host, HostGroup, HostGroupMember
 from hosts_app.selectors import listed_hosts, offline_hosts, online_hosts
 from hosts_app.states import HostStatus
@@ -49,6 +50,11 @@ def _named(text: str) -> Q:
 def waiting_hosts(*, most: int) -> list[Host]:
     """Return hosts that wait for approval, oldest first (idx_hosts_status)."""
     return list(Host.objects.filter(status=HostStatus.PENDING).order_by("id")[:most])
+
+
+def count_waiting() -> int:
+    """Return how many hosts wait for approval; counting stops at 10,000."""
+    return Host.objects.filter(status=HostStatus.PENDING)[:COUNT_AT_MOST].count()
 
 
 def one_host(host_id: UUID) -> Host | None:

@@ -79,6 +79,10 @@ def test_hosts_are_approved_and_rejected_together() -> None:
     )
     states = list(Host.objects.order_by("id").values_list("status", flat=True))
     assert states == [HostStatus.ACTIVE, HostStatus.ACTIVE, HostStatus.DISABLED]
+    more = [Host.objects.create(hostname=f"more-{no}") for no in range(2)]
+    assert "Approve them all" in html(client.get("/hosts?status=pending"))
+    shown = {"shown": [str(host.host_id) for host in more], "which": "shown"}
+    assert "2 hosts may work now." in html(client.post("/hosts/approve", shown, follow=True))
     again = html(client.post("/hosts/approve", {"host": ids[:1]}, follow=True))
     assert "note error" in again
     assert "Tick at least one host." in html(client.post("/hosts/approve", {}, follow=True))

@@ -40,7 +40,7 @@ def host_list(request: HttpRequest, _actor: Actor) -> HttpResponse:
         "section": "hosts",
         "form": form,
         "filtered": bool(form.changed_data),
-        "waiting": len(host_reads.waiting_hosts(most=100)),
+        "waiting": host_reads.count_waiting(),
         "groups": reads.group_names(actor=_actor),
         "known_tags": reads.known_tags(),
         "listing": list_rows(host_reads.host_list(form.cleaned_data), request.GET)
@@ -117,7 +117,7 @@ def _show_host(
 @page("POST", roles=APPROVERS)
 def host_approve(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Let the ticked hosts in."""
-    ids = ticked(request.POST.getlist("host"))
+    ids = _chosen(request)
     done = ngettext("%(count)d host may work now.", "%(count)d hosts may work now.", len(ids))
     return _decide(request, ids, lambda: services.approve_hosts(actor=actor, host_ids=ids), done)
 
@@ -125,9 +125,14 @@ def host_approve(request: HttpRequest, actor: Actor) -> HttpResponse:
 @page("POST", roles=APPROVERS)
 def host_reject(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Turn the ticked hosts away."""
-    ids = ticked(request.POST.getlist("host"))
+    ids = _chosen(request)
     done = ngettext("%(count)d host was rejected.", "%(count)d hosts were rejected.", len(ids))
     return _decide(request, ids, lambda: services.reject_hosts(actor=actor, host_ids=ids), done)
+
+
+def _chosen(request: HttpRequest) -> list[UUID]:
+    """Return the hosts that were ticked, or all that the page showed when that was asked for."""
+    return ticked(request.POST.getlist("shown" if request.POST.get("which") == "shown" else "host"))
 
 
 def _decide(
