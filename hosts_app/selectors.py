@@ -225,7 +225,7 @@ def group_grants(group: HostGroup) -> QuerySet[HostGroupGrant]:
     return grants.select_related("user").order_by("user__username")
 
 
-def count_tags(*, contains: str, offset: int, limit: int) -> list[TagCount]:
-    """Return a part of the tags of hosts that are not disabled, in order, with their counts."""
-    rows = sql.run(SQL, "count_tags", {"contains": contains, "offset": offset, "limit": limit})
+def count_tags(*, contains: str = "") -> list[TagCount]:
+    """Return the tags of hosts that are not disabled, in order, with their counts."""
+    rows = sql.run(SQL, "count_tags", {"contains": contains})
     return [TagCount(tag=row.tag, hosts=row.hosts) for row in rows]

@@ -26,7 +26,7 @@ _TOUCH_AFTER = timedelta(minutes=1)
 
 
 class BearerAuthentication(BaseAuthentication):
-    """``Authorization: Bearer dmt_…``: ``request.user`` is the owner, ``request.auth`` the token."""
+    """``Authorization: Bearer dmt_…``: ``request.user`` owns it, ``request.auth`` is the token."""
 
     def authenticate(self, request: Request) -> tuple[User, ApiToken] | None:
         """Return owner and token, or None when the request carries no bearer token.

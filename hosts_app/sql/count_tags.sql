@@ -9,5 +9,3 @@ CROSS JOIN LATERAL jsonb_array_elements_text(h.tags) AS given (tag)
 WHERE h.status <> 'disabled' AND strpos(given.tag, %(contains)s) > 0
 GROUP BY given.tag
 ORDER BY given.tag
-LIMIT %(limit)s
-OFFSET %(offset)s

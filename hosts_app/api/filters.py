@@ -1,0 +1,76 @@
+"""What lists of hosts can be narrowed by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import django_filters
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+from hosts_app.models import Host, HostGroup
+from hosts_app.selectors import offline_hosts, online_hosts
+from hosts_app.states import HostStatus
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+
+_ORDERS = ("hostname", "-hostname", "created_at", "-created_at")
+_LENGTH = 253
+
+
+class HostFilter(django_filters.FilterSet):
+    """All conditions hold together; ``tag`` may be given several times."""
+
+    status = django_filters.ChoiceFilter(choices=HostStatus.choices)
+    online = django_filters.ChoiceFilter(
+        choices=[("true", _("online")), ("false", _("offline"))], method="by_online"
+    )
+    quarantined = django_filters.ChoiceFilter(
+        choices=[("true", _("quarantined")), ("false", _("not quarantined"))],
+        method="by_quarantine",
+    )
+    group = django_filters.CharFilter(method="by_group", max_length=128)
+    tag = django_filters.CharFilter(method="by_tag", max_length=64)
+    hostname = django_filters.CharFilter(lookup_expr="icontains", max_length=_LENGTH)
+    search = django_filters.CharFilter(method="by_search", max_length=_LENGTH)
+    ordering = django_filters.ChoiceFilter(
+        choices=[(order, order) for order in _ORDERS], method="by_order"
+    )
+
+    def by_online(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Narrow to hosts that are online, or not."""
+        return online_hosts(hosts) if value == "true" else offline_hosts(hosts)
+
+    def by_quarantine(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Narrow to hosts that are quarantined, or not."""
+        return hosts.filter(quarantined_at__isnull=value == "false")
+
+    def by_group(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Narrow to members of a group; of an unknown group there are none."""
+        group = HostGroup.objects.filter(name=value).first()
+        if group is None:
+            return hosts.none()
+        return hosts.filter(pk__in=group.hosts.through.objects.filter(group=group).values("host"))
+
+    def by_tag(self, hosts: QuerySet[Host], name: str, _value: str) -> QuerySet[Host]:
+        """Narrow to hosts that have every tag given."""
+        return hosts.filter(tags__has_keys=self._values(name))
+
+    def by_search(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Narrow to hosts whose name contains the text, or whose address begins with it."""
+        return hosts.filter(Q(hostname__icontains=value) | Q(ip__startswith=value))
+
+    def by_order(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Order the list; equals in the order of their age."""
+        return hosts.order_by(value, "-id" if value.startswith("-") else "id")
+
+    def _values(self, name: str) -> list[str]:
+        data: Any = self.data
+        return data.getlist(name) if hasattr(data, "getlist") else [data[name]]
+
+
+class GroupFilter(django_filters.FilterSet):
+    """What lists of groups can be narrowed by."""
+
+    name = django_filters.CharFilter(lookup_expr="icontains", max_length=128)

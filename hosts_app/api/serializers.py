@@ -1,0 +1,195 @@
+"""The shapes of bodies and answers about hosts and groups."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from devops_manager.lib.serializers import (
+    StrictCharField,
+    StrictIntegerField,
+    StrictMixin,
+    StrictModelSerializer,
+    StrictSerializer,
+)
+from hosts_app.models import Host, HostGroup, HostHeartbeat
+from hosts_app.targets import MAX_HOSTS
+
+_MAX_TAGS = 50
+_TAG_LENGTH = 64
+_MAX_GROUPS = 100
+# As many hosts as one person can look through; more go by the list, page by page.
+_MAX_DECISIONS = 1000
+
+
+class UniqueListField(serializers.ListField):
+    """A list in which nothing stands twice."""
+
+    default_error_messages: ClassVar = {"twice": _("Stands twice: {value}.")}
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        """Return the entries."""
+        entries = super().to_internal_value(data)
+        for entry in entries:
+            if entries.count(entry) > 1:
+                self.fail("twice", value=entry)
+        return entries
+
+
+class HeartbeatSerializer(serializers.ModelSerializer[HostHeartbeat]):
+    """What a host last said of itself."""
+
+    class Meta:
+        model = HostHeartbeat
+        fields: ClassVar = [
+            "last_seen_at",
+            "cpu_percent",
+            "memory_percent",
+            "load1",
+            "disk_percent",
+            "running_count",
+            "clock_skew_ms",
+            "boot_id",
+            "offline_at",
+        ]
+
+
+class HostSerializer(serializers.ModelSerializer[Host]):
+    """A host as lists show it. ``heartbeat`` is null where it was never heard."""
+
+    online = serializers.BooleanField()
+    groups = serializers.SerializerMethodField()
+    heartbeat = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Host
+        fields: ClassVar = [
+            "host_id",
+            "hostname",
+            "ip",
+            "os",
+            "arch",
+            "agent_version",
+            "status",
+            "online",
+            "quarantined_at",
+            "quarantine_reason",
+            "tags",
+            "groups",
+            "max_concurrency",
+            "created_at",
+            "approved_at",
+            "heartbeat",
+        ]
+        extra_kwargs: ClassVar = {
+            "tags": {"help_text": "A list of texts."},
+        }
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_groups(self, host: Host) -> list[str]:
+        """Return the names of the host's groups."""
+        return [group.name for group in host.groups.all()]
+
+    @extend_schema_field(HeartbeatSerializer(allow_null=True))
+    def get_heartbeat(self, host: Host) -> dict[str, Any] | None:
+        """Return the heartbeat, or None."""
+        heartbeat = getattr(host, "heartbeat", None)
+        return None if heartbeat is None else dict(HeartbeatSerializer(heartbeat).data)
+
+
+class HostDetailSerializer(HostSerializer):
+    """A host with all that its agent told of it."""
+
+    class Meta(HostSerializer.Meta):
+        fields: ClassVar = [*HostSerializer.Meta.fields, "machine_id", "facts"]
+
+
+class HostChangeSerializer(StrictSerializer):
+    """What may be changed of a host; what is left out stays. Lists replace the old ones."""
+
+    tags = UniqueListField(
+        child=StrictCharField(max_length=_TAG_LENGTH), max_length=_MAX_TAGS, required=False
+    )
+    groups = UniqueListField(
+        child=StrictCharField(max_length=128), max_length=_MAX_GROUPS, required=False
+    )
+    max_concurrency = StrictIntegerField(min_value=1, max_value=1000, required=False)
+
+
+class HostIdsSerializer(StrictSerializer):
+    """Hosts by their ids."""
+
+    hosts = UniqueListField(
+        child=serializers.UUIDField(), allow_empty=False, max_length=_MAX_DECISIONS
+    )
+
+
+class GroupSerializer(StrictModelSerializer):
+    """A group of hosts."""
+
+    host_count = serializers.IntegerField(read_only=True, default=0)
+
+    class Meta:
+        model = HostGroup
+        fields: ClassVar = ["group_id", "name", "description", "host_count", "created_at"]
+        # Uniqueness is the database's word, and answered as a conflict.
+        extra_kwargs: ClassVar = {"name": {"validators": []}}
+
+
+class GrantSerializer(StrictSerializer):
+    """An operator who may run tasks on a group's hosts."""
+
+    username = StrictCharField(max_length=150)
+    granted_at = serializers.DateTimeField(source="created_at", read_only=True)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """Return one grant as JSON."""
+        return {
+            "username": instance.user.username,
+            "granted_at": self.fields["granted_at"].to_representation(instance.created_at),
+        }
+
+
+class CountSerializer(StrictSerializer):
+    """How many hosts a change moved."""
+
+    changed = serializers.IntegerField()
+
+
+class TagSerializer(StrictSerializer):
+    """A tag, and how many hosts have it."""
+
+    tag = serializers.CharField()
+    hosts = serializers.IntegerField()
+
+
+class SelectionSerializer(StrictMixin, serializers.Serializer[Any]):
+    """Hosts by id, groups by name, tags; all together."""
+
+    hosts = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=MAX_HOSTS
+    )
+    groups = serializers.ListField(child=serializers.CharField(), required=False)
+    tags = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+class TargetSerializer(SelectionSerializer):
+    """Which hosts a task is for (for the description; ``hosts_app.targets`` reads it)."""
+
+    all = serializers.BooleanField(required=False)
+    exclude = SelectionSerializer(required=False)
+
+
+class PreviewSerializer(StrictSerializer):
+    """A target to resolve."""
+
+    target = serializers.JSONField()
+
+
+class PreviewBodySerializer(StrictSerializer):
+    """A target to resolve, described."""
+
+    target = TargetSerializer()
