@@ -30,7 +30,7 @@ _KEPT_SECONDS = 5.0
 
 
 def render() -> bytes:
-    """Return all figures as text. Without the database: those of this process, and dm_database_up 0."""
+    """Return all figures as text; without the database, this process's and dm_database_up 0."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
@@ -80,7 +80,7 @@ def idempotent(
             )
         return _answer_once(request, key, lambda: method(view, request, *args, **kwargs))
 
-    return once
+    return cast("Callable[Concatenate[_V, Request, _P], HttpResponse]", once)
 
 
 def _answer_once(request: Request, key: str, act: Callable[[], Response]) -> HttpResponse:

@@ -33,6 +33,6 @@ def answer(
         assert response is not None
         return response
     context = {"cooloff_timedelta": cool_off}
-    response = render(request, settings.AXES_LOCKOUT_TEMPLATE, context, status=429)
-    response["Retry-After"] = str(seconds)
-    return response
+    page = render(request, settings.AXES_LOCKOUT_TEMPLATE, context, status=429)
+    page["Retry-After"] = str(seconds)
+    return page

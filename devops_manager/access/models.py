@@ -29,8 +29,8 @@ class User(AbstractUser):
 
     class Meta(AbstractUser.Meta):
         db_table = "users"
-        verbose_name = _("user")
-        verbose_name_plural = _("users")
+        verbose_name = _("user")  # type: ignore[assignment]
+        verbose_name_plural = _("users")  # type: ignore[assignment]
 
 
 class ApiToken(models.Model):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.utils.translation import gettext as _
 from django_filters.rest_framework import DjangoFilterBackend
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from django.db.models import QuerySet
+    from django.http import HttpRequest
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -31,13 +32,13 @@ class StrictFilterBackend(DjangoFilterBackend):
     """django-filter's backend, for views that declare ``filterset_class`` or nothing."""
 
     def filter_queryset(
-        self, request: Request, queryset: QuerySet[Any], view: APIView
+        self, request: HttpRequest | Request, queryset: QuerySet[Any], view: APIView
     ) -> QuerySet[Any]:
         """Return the filtered rows. Raises InvalidInput, or ValidationError for wrong values."""
         filterset_class = self.get_filterset_class(view, queryset)
         known = filterset_class.base_filters if filterset_class else ()
         names = {name for key in known for name in _parameters(filterset_class, key)}
-        refuse_unknown(request, names)
+        refuse_unknown(cast("Request", request), names)
         return super().filter_queryset(request, queryset, view)
 
 

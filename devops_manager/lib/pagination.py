@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.conf import settings
 from django.utils.translation import gettext as _
@@ -83,11 +83,14 @@ class BoundedPagination(BasePagination):
     count: int
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,
     ) -> list[Any]:
         """Return the rows of the page asked for."""
         self.page = parse_page(request.query_params)
-        counted = queryset.order_by()
+        counted = cast("QuerySet[Any]", queryset).order_by()
         if self.count_limit is not None:
             counted = counted[: self.count_limit]
         self.count = counted.count()

@@ -104,7 +104,7 @@ class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
         refuse_beyond_end(page, count)
         rows = granted[page.offset : page.offset + page.size]
         shown = serializers.GrantSerializer(rows, many=True).data
-        return Response(envelope(count=count, page=page, results=shown))
+        return Response(envelope(count=count, page=page, results=list(shown)))
 
     @extend_schema(request=serializers.GrantSerializer, responses={204: None})
     @action(detail=True, methods=["post"])

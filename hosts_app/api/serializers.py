@@ -136,7 +136,7 @@ class GroupSerializer(StrictModelSerializer):
         model = HostGroup
         fields: ClassVar = ["group_id", "name", "description", "host_count", "created_at"]
         # Uniqueness is the database's word, and answered as a conflict.
-        extra_kwargs: ClassVar = {"name": {"validators": []}}
+        extra_kwargs: ClassVar[dict[str, dict[str, Any]]] = {"name": {"validators": []}}
 
 
 class GrantSerializer(StrictSerializer):

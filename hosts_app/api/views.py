@@ -176,7 +176,7 @@ class HostTagsView(APIView):
         refuse_beyond_end(page, len(tags))
         part = tags[page.offset : page.offset + page.size]
         shown = serializers.TagSerializer(part, many=True).data
-        return Response(envelope(count=len(tags), page=page, results=shown))
+        return Response(envelope(count=len(tags), page=page, results=list(shown)))
 
 
 class TargetPreviewView(APIView):
@@ -204,7 +204,7 @@ class TargetPreviewView(APIView):
         refuse_beyond_end(page, len(keys))
         hosts = selectors.hosts_by_keys(keys[page.offset : page.offset + page.size])
         shown = serializers.HostSerializer(hosts, many=True).data
-        return Response(envelope(count=len(keys), page=page, results=shown))
+        return Response(envelope(count=len(keys), page=page, results=list(shown)))
 
 
 def _answer(host_id: UUID) -> Response:

@@ -47,12 +47,12 @@ def describe_problems(result: dict[str, Any], **_kwargs: object) -> dict[str, An
 class SchemaView(SpectacularAPIView):
     """OpenAPI 3 as YAML, or as JSON when asked."""
 
-    permission_classes: ClassVar = [RolePermission]
+    permission_classes = [RolePermission]
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
 
 
 class DocsView(SpectacularSwaggerView):
     """Swagger UI."""
 
-    permission_classes: ClassVar = [RolePermission]
+    permission_classes = [RolePermission]
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}

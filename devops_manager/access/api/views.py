@@ -67,8 +67,8 @@ class LoginView(APIView):
     cannot send JSON here; so no CSRF token is asked for.
     """
 
-    authentication_classes: ClassVar = []
-    permission_classes: ClassVar = [AllowAny]
+    authentication_classes = []
+    permission_classes = [AllowAny]
 
     @extend_schema(
         operation_id="login", request=LoginSerializer, responses=MeSerializer, tags=["auth"]
