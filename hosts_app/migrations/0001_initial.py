@@ -12,7 +12,6 @@ import devops_manager.lib.ids
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -22,167 +21,403 @@ class Migration(migrations.Migration):
     operations = [
         TrigramExtension(),
         migrations.CreateModel(
-            name='Host',
+            name="Host",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('host_id', models.UUIDField(default=devops_manager.lib.ids.uuid7, editable=False, unique=True, verbose_name='host id')),
-                ('hostname', models.CharField(max_length=253, verbose_name='hostname')),
-                ('ip', models.GenericIPAddressField(blank=True, null=True, verbose_name='IP address')),
-                ('os', models.CharField(blank=True, default='', max_length=128, verbose_name='operating system')),
-                ('arch', models.CharField(blank=True, default='', max_length=32, verbose_name='architecture')),
-                ('agent_version', models.CharField(blank=True, default='', max_length=32, verbose_name='agent version')),
-                ('machine_id', models.CharField(blank=True, default='', max_length=64, verbose_name='machine id')),
-                ('status', models.CharField(choices=[('pending', 'Pending approval'), ('active', 'Active'), ('disabled', 'Disabled')], default='pending', max_length=16, verbose_name='status')),
-                ('tags', models.JSONField(blank=True, default=list, help_text='A list of strings.', verbose_name='tags')),
-                ('facts', models.JSONField(blank=True, default=dict, verbose_name='facts')),
-                ('max_concurrency', models.PositiveSmallIntegerField(default=5, verbose_name='commands at once')),
-                ('credential_generation', models.PositiveIntegerField(default=1, editable=False, help_text='A credential of an older generation is refused.', verbose_name='credential generation')),
-                ('quarantined_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='quarantined at')),
-                ('quarantine_reason', models.CharField(blank=True, default='', editable=False, max_length=200, verbose_name='quarantine reason')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created at')),
-                ('approved_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='approved at')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "host_id",
+                    models.UUIDField(
+                        default=devops_manager.lib.ids.uuid7,
+                        editable=False,
+                        unique=True,
+                        verbose_name="host id",
+                    ),
+                ),
+                ("hostname", models.CharField(max_length=253, verbose_name="hostname")),
+                (
+                    "ip",
+                    models.GenericIPAddressField(blank=True, null=True, verbose_name="IP address"),
+                ),
+                (
+                    "os",
+                    models.CharField(
+                        blank=True, default="", max_length=128, verbose_name="operating system"
+                    ),
+                ),
+                (
+                    "arch",
+                    models.CharField(
+                        blank=True, default="", max_length=32, verbose_name="architecture"
+                    ),
+                ),
+                (
+                    "agent_version",
+                    models.CharField(
+                        blank=True, default="", max_length=32, verbose_name="agent version"
+                    ),
+                ),
+                (
+                    "machine_id",
+                    models.CharField(
+                        blank=True, default="", max_length=64, verbose_name="machine id"
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending approval"),
+                            ("active", "Active"),
+                            ("disabled", "Disabled"),
+                        ],
+                        default="pending",
+                        max_length=16,
+                        verbose_name="status",
+                    ),
+                ),
+                (
+                    "tags",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="A list of strings.",
+                        verbose_name="tags",
+                    ),
+                ),
+                ("facts", models.JSONField(blank=True, default=dict, verbose_name="facts")),
+                (
+                    "max_concurrency",
+                    models.PositiveSmallIntegerField(default=5, verbose_name="commands at once"),
+                ),
+                (
+                    "credential_generation",
+                    models.PositiveIntegerField(
+                        default=1,
+                        editable=False,
+                        help_text="A credential of an older generation is refused.",
+                        verbose_name="credential generation",
+                    ),
+                ),
+                (
+                    "quarantined_at",
+                    models.DateTimeField(
+                        blank=True, editable=False, null=True, verbose_name="quarantined at"
+                    ),
+                ),
+                (
+                    "quarantine_reason",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        editable=False,
+                        max_length=200,
+                        verbose_name="quarantine reason",
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                        verbose_name="created at",
+                    ),
+                ),
+                (
+                    "approved_at",
+                    models.DateTimeField(
+                        blank=True, editable=False, null=True, verbose_name="approved at"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'host',
-                'verbose_name_plural': 'hosts',
-                'db_table': 'hosts',
+                "verbose_name": "host",
+                "verbose_name_plural": "hosts",
+                "db_table": "hosts",
             },
         ),
         migrations.CreateModel(
-            name='HostGroup',
+            name="HostGroup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('group_id', models.UUIDField(default=devops_manager.lib.ids.uuid7, editable=False, unique=True, verbose_name='group id')),
-                ('name', models.CharField(max_length=128, unique=True, verbose_name='name')),
-                ('description', models.CharField(blank=True, default='', max_length=500, verbose_name='description')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created at')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "group_id",
+                    models.UUIDField(
+                        default=devops_manager.lib.ids.uuid7,
+                        editable=False,
+                        unique=True,
+                        verbose_name="group id",
+                    ),
+                ),
+                ("name", models.CharField(max_length=128, unique=True, verbose_name="name")),
+                (
+                    "description",
+                    models.CharField(
+                        blank=True, default="", max_length=500, verbose_name="description"
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                        verbose_name="created at",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'host group',
-                'verbose_name_plural': 'host groups',
-                'db_table': 'host_groups',
-                'ordering': ['name'],
+                "verbose_name": "host group",
+                "verbose_name_plural": "host groups",
+                "db_table": "host_groups",
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='HostHeartbeat',
+            name="HostHeartbeat",
             fields=[
-                ('host', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='heartbeat', serialize=False, to='hosts_app.host')),
-                ('last_seen_at', models.DateTimeField(verbose_name='last seen at')),
-                ('cpu_percent', models.FloatField(null=True, verbose_name='CPU %')),
-                ('memory_percent', models.FloatField(null=True, verbose_name='memory %')),
-                ('load1', models.FloatField(null=True, verbose_name='load (1 min)')),
-                ('disk_percent', models.FloatField(null=True, verbose_name='disk %')),
-                ('running_count', models.PositiveIntegerField(default=0, verbose_name='running commands')),
-                ('clock_skew_ms', models.BigIntegerField(null=True, verbose_name='clock skew (ms)')),
-                ('boot_id', models.CharField(blank=True, default='', max_length=64, verbose_name='boot id')),
-                ('offline_at', models.DateTimeField(help_text='Set by the sweep, cleared by a heartbeat.', null=True, verbose_name='declared offline at')),
+                (
+                    "host",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="heartbeat",
+                        serialize=False,
+                        to="hosts_app.host",
+                    ),
+                ),
+                ("last_seen_at", models.DateTimeField(verbose_name="last seen at")),
+                ("cpu_percent", models.FloatField(null=True, verbose_name="CPU %")),
+                ("memory_percent", models.FloatField(null=True, verbose_name="memory %")),
+                ("load1", models.FloatField(null=True, verbose_name="load (1 min)")),
+                ("disk_percent", models.FloatField(null=True, verbose_name="disk %")),
+                (
+                    "running_count",
+                    models.PositiveIntegerField(default=0, verbose_name="running commands"),
+                ),
+                (
+                    "clock_skew_ms",
+                    models.BigIntegerField(null=True, verbose_name="clock skew (ms)"),
+                ),
+                (
+                    "boot_id",
+                    models.CharField(blank=True, default="", max_length=64, verbose_name="boot id"),
+                ),
+                (
+                    "offline_at",
+                    models.DateTimeField(
+                        help_text="Set by the sweep, cleared by a heartbeat.",
+                        null=True,
+                        verbose_name="declared offline at",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'heartbeat',
-                'verbose_name_plural': 'heartbeats',
-                'db_table': 'host_heartbeats',
+                "verbose_name": "heartbeat",
+                "verbose_name_plural": "heartbeats",
+                "db_table": "host_heartbeats",
             },
         ),
         migrations.CreateModel(
-            name='HostSession',
+            name="HostSession",
             fields=[
-                ('host', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='session', serialize=False, to='hosts_app.host')),
-                ('journal_id', models.UUIDField()),
-                ('run', models.BigIntegerField()),
-                ('seq', models.BigIntegerField()),
-                ('instance_id', models.UUIDField()),
-                ('instance_seen_at', models.DateTimeField(help_text='When this instance was first heard, in database time.')),
+                (
+                    "host",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="session",
+                        serialize=False,
+                        to="hosts_app.host",
+                    ),
+                ),
+                ("journal_id", models.UUIDField()),
+                ("run", models.BigIntegerField()),
+                ("seq", models.BigIntegerField()),
+                ("instance_id", models.UUIDField()),
+                (
+                    "instance_seen_at",
+                    models.DateTimeField(
+                        help_text="When this instance was first heard, in database time."
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'agent session',
-                'verbose_name_plural': 'agent sessions',
-                'db_table': 'host_sessions',
+                "verbose_name": "agent session",
+                "verbose_name_plural": "agent sessions",
+                "db_table": "host_sessions",
             },
         ),
         migrations.CreateModel(
-            name='HostGroupMember',
+            name="HostGroupMember",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='hosts_app.hostgroup')),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='hosts_app.host')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "group",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to="hosts_app.hostgroup"
+                    ),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to="hosts_app.host"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'group member',
-                'verbose_name_plural': 'group members',
-                'db_table': 'host_group_members',
+                "verbose_name": "group member",
+                "verbose_name_plural": "group members",
+                "db_table": "host_group_members",
             },
         ),
         migrations.AddField(
-            model_name='host',
-            name='groups',
-            field=models.ManyToManyField(blank=True, related_name='hosts', through='hosts_app.HostGroupMember', to='hosts_app.hostgroup', verbose_name='groups'),
+            model_name="host",
+            name="groups",
+            field=models.ManyToManyField(
+                blank=True,
+                related_name="hosts",
+                through="hosts_app.HostGroupMember",
+                to="hosts_app.hostgroup",
+                verbose_name="groups",
+            ),
         ),
         migrations.CreateModel(
-            name='RetiredIdentity',
+            name="RetiredIdentity",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('identity', models.UUIDField(help_text='A journal id or an instance id.')),
-                ('run', models.BigIntegerField()),
-                ('seq', models.BigIntegerField()),
-                ('retired_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('host', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='retired_identities', to='hosts_app.host')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("identity", models.UUIDField(help_text="A journal id or an instance id.")),
+                ("run", models.BigIntegerField()),
+                ("seq", models.BigIntegerField()),
+                (
+                    "retired_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
+                ),
+                (
+                    "host",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="retired_identities",
+                        to="hosts_app.host",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'retired agent identity',
-                'verbose_name_plural': 'retired agent identities',
-                'db_table': 'host_retired_identities',
+                "verbose_name": "retired agent identity",
+                "verbose_name_plural": "retired agent identities",
+                "db_table": "host_retired_identities",
             },
         ),
         migrations.CreateModel(
-            name='HostGroupGrant',
+            name="HostGroupGrant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created at')),
-                ('group', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='grants', to='hosts_app.hostgroup')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='group_grants', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                        verbose_name="created at",
+                    ),
+                ),
+                (
+                    "group",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="grants",
+                        to="hosts_app.hostgroup",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="group_grants",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'group grant',
-                'verbose_name_plural': 'group grants',
-                'db_table': 'host_group_grants',
-                'constraints': [models.UniqueConstraint(fields=('user', 'group'), name='uniq_host_group_grant')],
+                "verbose_name": "group grant",
+                "verbose_name_plural": "group grants",
+                "db_table": "host_group_grants",
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "group"), name="uniq_host_group_grant")
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='hostgroupmember',
-            constraint=models.UniqueConstraint(fields=('group', 'host'), name='uniq_host_group_member'),
+            model_name="hostgroupmember",
+            constraint=models.UniqueConstraint(
+                fields=("group", "host"), name="uniq_host_group_member"
+            ),
         ),
         migrations.AddIndex(
-            model_name='host',
-            index=models.Index(fields=['status', 'id'], name='idx_hosts_status'),
+            model_name="host",
+            index=models.Index(fields=["status", "id"], name="idx_hosts_status"),
         ),
         migrations.AddIndex(
-            model_name='host',
-            index=models.Index(fields=['hostname', 'id'], name='idx_hosts_hostname'),
+            model_name="host",
+            index=models.Index(fields=["hostname", "id"], name="idx_hosts_hostname"),
         ),
         migrations.AddIndex(
-            model_name='host',
-            index=django.contrib.postgres.indexes.GinIndex(django.contrib.postgres.indexes.OpClass(django.db.models.functions.text.Upper('hostname'), name='gin_trgm_ops'), name='idx_hosts_hostname_trgm'),
+            model_name="host",
+            index=django.contrib.postgres.indexes.GinIndex(
+                django.contrib.postgres.indexes.OpClass(
+                    django.db.models.functions.text.Upper("hostname"), name="gin_trgm_ops"
+                ),
+                name="idx_hosts_hostname_trgm",
+            ),
         ),
         migrations.AddIndex(
-            model_name='host',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['tags'], name='idx_hosts_tags'),
+            model_name="host",
+            index=django.contrib.postgres.indexes.GinIndex(fields=["tags"], name="idx_hosts_tags"),
         ),
         migrations.AddIndex(
-            model_name='host',
-            index=models.Index(fields=['machine_id'], name='idx_hosts_machine_id'),
+            model_name="host",
+            index=models.Index(fields=["machine_id"], name="idx_hosts_machine_id"),
         ),
         migrations.AddConstraint(
-            model_name='host',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'active', 'disabled'])), name='hosts_status_known'),
+            model_name="host",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["pending", "active", "disabled"])),
+                name="hosts_status_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='host',
-            constraint=models.CheckConstraint(condition=models.Q(('max_concurrency__gte', 1), ('max_concurrency__lte', 1000)), name='hosts_max_concurrency_range'),
+            model_name="host",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("max_concurrency__gte", 1), ("max_concurrency__lte", 1000)),
+                name="hosts_max_concurrency_range",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='retiredidentity',
-            constraint=models.UniqueConstraint(fields=('host', 'identity'), name='uniq_host_retired_identity'),
+            model_name="retiredidentity",
+            constraint=models.UniqueConstraint(
+                fields=("host", "identity"), name="uniq_host_retired_identity"
+            ),
         ),
     ]
