@@ -1,0 +1,78 @@
+"""An agent that dies at the worst moments: never two runs, and a state that is honest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.client import Client, step, wait_until
+from tests.e2e.conftest import Marked
+from tests.e2e.stack import Stack
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split() if path.exists() else []
+
+
+def test_killed_in_the_middle_of_a_run(
+    stack: Stack, api: Client, marks: Path, marked: Marked
+) -> None:
+    mark, go = marks / "runs", marks / "go"
+    body = f"echo run >> {mark}; until test -e {go}; do sleep 0.1; done; echo end >> {mark}"
+    steps = [step(body, environment=marked.environment), step(f"echo never >> {mark}")]
+    task = api.start_task("Interrupted", steps, target=stack.target("node-1"))
+    task.wait_row("node-1", "running")
+    wait_until(lambda: lines(mark), 5.0, "the command to run")
+    stack.kill_process("node-1")
+    assert marked.pids(), "the command outlives its agent"
+    stack.start_process("node-1")
+    row = task.wait_row("node-1", "interrupted")
+    assert row["error_code"] == "agent_restarted_still_running"
+    assert row["exit_code"] is None
+    assert task.wait() == "failed"
+    assert task.row("node-1", 2)["status"] == "skipped"
+    go.touch()
+    wait_until(lambda: not marked.pids(), 5.0, "the command to end by itself")
+    # Work that comes later is taken, and the old one is not run again.
+    after = api.start_task(
+        "After it", [step(f"echo after >> {mark}")], target=stack.target("node-1")
+    )
+    assert after.wait() == "completed"
+    assert lines(mark) == ["run", "end", "after"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "runs"),
+    [
+        pytest.param("after_journal_before_start", "completed", 1, id="accepted-not-started"),
+        pytest.param("after_mark_before_start", "interrupted", 0, id="about-to-start"),
+        pytest.param("after_start_before_ack", "interrupted", 1, id="started-not-told"),
+        pytest.param("after_result_journaled", "completed", 1, id="ended-not-told"),
+    ],
+)
+def test_dead_at_a_named_point_and_started_again(
+    stack: Stack, api: Client, marks: Path, marked: Marked, fault: str, status: str, runs: int
+) -> None:
+    mark = marks / "runs"
+    long = "exec sleep 600" if fault == "after_start_before_ack" else "true"
+    stack.stop_process("node-2")
+    stack.start_process("node-2", DM_AGENT_FAULT=fault)
+    stack.wait_online("node-2")
+    task = api.start_task(
+        fault,
+        [step(f"echo run >> {mark}; {long}", environment=marked.environment)],
+        target=stack.target("node-2"),
+    )
+    wait_until(lambda: stack.child("node-2").exit_status is not None, 15.0, "the agent to die")
+    if runs:
+        # What was started before the death goes on: let it say so before anything else happens.
+        never_begun = fault == "after_journal_before_start"
+        wait_until(lambda: never_begun or lines(mark), 5.0, "the mark")
+    stack.restart("node-2")
+    row = task.wait_row("node-2", "completed", "failed", "interrupted", "lost", "canceled")
+    assert row["status"] == status
+    assert task.wait() == ("completed" if status == "completed" else "failed")
+    assert lines(mark) == ["run"] * runs
