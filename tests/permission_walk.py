@@ -39,7 +39,7 @@ class Step:
 
 def steps() -> list[Step]:
     """Return everything there is to walk."""
-    found = {address for address in _addresses("/", get_resolver().url_patterns)}
+    found = set(_addresses("/", get_resolver().url_patterns))
     walked = [address for address in sorted(found) if not address.startswith(NOT_WALKED)]
     return [Step(address, method) for address in walked for method in METHODS]
 

@@ -25,9 +25,10 @@ def drf_views() -> list[tuple[type[APIView], dict[str, str]]]:
         for one in patterns:
             if isinstance(one, URLResolver):
                 look(one.url_patterns)
-            elif cls := getattr(one.callback, "cls", getattr(one.callback, "view_class", None)):
-                if issubclass(cls, APIView):
-                    found.append((cls, getattr(one.callback, "actions", None) or {}))
+                continue
+            view = getattr(one.callback, "cls", getattr(one.callback, "view_class", object))
+            if issubclass(view, APIView):
+                found.append((view, getattr(one.callback, "actions", None) or {}))
 
     look(get_resolver().url_patterns)
     return found
