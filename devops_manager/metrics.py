@@ -61,6 +61,11 @@ class SystemCollector(Collector):
             kept = self._kept
         yield from kept
 
+    def forget(self) -> None:
+        """Count anew at the next request."""
+        with self._lock:
+            self._until = 0.0
+
 
 def _count() -> list[GaugeMetricFamily]:
     up = GaugeMetricFamily("dm_database_up", "1 when the database answered")
@@ -111,4 +116,5 @@ def _hosts() -> list[GaugeMetricFamily]:
 
 
 _own = CollectorRegistry()
-_own.register(SystemCollector())
+_system = SystemCollector()
+_own.register(_system)

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
+from rest_framework.exceptions import UnsupportedMediaType
 from rest_framework.parsers import BaseParser
 
 from devops_manager.lib.errors import InvalidInput, TooLarge
@@ -145,6 +146,12 @@ class StrictJSONParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """Return the body's value. Raises InvalidInput or TooLarge."""
+        request = (parser_context or {}).get("request")
+        if (
+            request is not None
+            and request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity"
+        ):
+            raise UnsupportedMediaType(request.META["HTTP_CONTENT_ENCODING"])
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
         if _announced_bytes(parser_context) > limit:
             raise _too_large(limit)

@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
-@transaction.atomic
 def sign_in(*, request: HttpRequest, username: str, password: str) -> User:
     """Begin a session. django-axes counts the failures and locks out for a while.
 
     Raises Unauthenticated without saying whether the name or the password was wrong.
     """
+    # Outside the transaction: a failure that axes counted must not be rolled back by the error.
     user = auth.authenticate(request, username=username, password=password)
     if not isinstance(user, User):
         raise Unauthenticated(_("The name or the password is wrong."))
-    auth.login(request, user)
-    audit.record(
-        actor=actor_of(request),
-        action="user.sign_in",
-        object_type="user",
-        object_ids=[str(user.pk)],
-    )
+    with transaction.atomic():
+        auth.login(request, user)
+        audit.record(
+            actor=actor_of(request),
+            action="user.sign_in",
+            object_type="user",
+            object_ids=[str(user.pk)],
+        )
     return user
 
 
