@@ -9,6 +9,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from devops_manager.access.idempotency import sweep_idempotency_keys
 from hosts_app.services import sweep_offline_hosts
 from tasks_app import queue
 from tasks_app.models import TaskWindow
@@ -88,4 +89,5 @@ SWEEPS: dict[str, Callable[[], int]] = {
     "offline": sweep_offline,
     "counts": sweep_counts,
     "partitions": sweep_partitions,
+    "idempotency_keys": sweep_idempotency_keys,
 }
