@@ -185,6 +185,7 @@ _SWEEP_INTERVALS = {
     "offline": DM_SWEEP_SECONDS,
     "counts": 10 * DM_SWEEP_SECONDS,
     "partitions": 3600.0,
+    "idempotency_keys": 600.0,
 }
 CELERY_BEAT_SCHEDULE = {
     f"sweep-{name}": {

@@ -1,5 +1,6 @@
--- Looks up hosts named by public id: may they be given work, and may the caller reach them?
--- Locks: none. Index: the unique one on hosts.host_id; uniq_host_group_member.
+-- Purpose: looks up hosts named by public id: may they be given work, may the caller reach them?
+-- Locks: none.
+-- Index: the unique one on hosts.host_id; uniq_host_group_member.
 SELECT h.host_id,
        h.status,
        h.quarantined_at IS NOT NULL AS quarantined,

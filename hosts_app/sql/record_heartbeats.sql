@@ -1,6 +1,7 @@
--- Writes what hosts said of themselves, and the agents' versions where they changed.
+-- Purpose: writes what hosts said of themselves, and the agents' versions where they changed.
+-- last_seen_at is this statement's time; a figure left out keeps the last one.
 -- Locks: the hosts whose version changed, then host_heartbeats, each in host order.
--- Index: primary keys. last_seen_at is this statement's time; a figure left out keeps the last one.
+-- Index: primary keys.
 WITH given AS MATERIALIZED (
     SELECT b.*
     FROM unnest(%(hosts)s::bigint[], %(cpu)s::float8[], %(memory)s::float8[], %(load1)s::float8[],

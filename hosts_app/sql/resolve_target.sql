@@ -1,7 +1,8 @@
--- Resolves a target to the primary keys of active, not quarantined hosts, in order.
--- Locks: none. Index: hosts in whole (10,000 rows) for "all"; idx_hosts_tags,
--- uniq_host_group_member and the unique host_id otherwise.
+-- Purpose: resolves a target to the primary keys of active, not quarantined hosts, in order.
 -- allowed_groups null: every host; else only members of these groups.
+-- Locks: none.
+-- Index: hosts in whole (10,000 rows) for "all"; else idx_hosts_tags, uniq_host_group_member and
+-- the unique one on hosts.host_id.
 SELECT h.id
 FROM hosts h
 WHERE h.status = 'active'

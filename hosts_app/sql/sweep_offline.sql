@@ -1,6 +1,7 @@
--- Declares hosts offline that were silent longer than %(seconds)s; those declared before stay.
--- Locks: the heartbeats in question, in host order; those being written now are skipped, as they are
--- heard just now. Index: the whole narrow table.
+-- Purpose: declares hosts offline that were silent longer than %(seconds)s.
+-- Locks: the heartbeats in question, in host order; those being written are skipped, as they are
+-- heard just now.
+-- Index: the whole narrow table.
 WITH silent AS MATERIALIZED (
     SELECT b.host_id
     FROM host_heartbeats b
