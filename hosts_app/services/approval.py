@@ -40,7 +40,7 @@ def reject_hosts(*, actor: Actor, host_ids: Sequence[UUID]) -> list[Host]:
 @transaction.atomic
 def _decide(*, actor: Actor, host_ids: Sequence[UUID], to: HostStatus, action: str) -> list[Host]:
     hosts = lock_hosts(host_ids)
-    require_status(hosts, {HostStatus.PENDING})
+    require_status(hosts, allowed={HostStatus.PENDING})
     rows = Host.objects.filter(pk__in=[host.pk for host in hosts])
     if to == HostStatus.ACTIVE:
         rows.update(status=to, approved_at=Coalesce("approved_at", Now()))

@@ -74,7 +74,7 @@ def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list
 def disable_host(*, actor: Actor, host_id: UUID) -> Host:
     """Give an active host no more work; what runs there ends unknown. Raises NotFound, Conflict."""
     host = lock_host(host_id)
-    require_status([host], {HostStatus.ACTIVE})
+    require_status([host], allowed={HostStatus.ACTIVE})
     return _move(actor, host, HostStatus.DISABLED, "host.disable")
 
 
@@ -82,7 +82,7 @@ def disable_host(*, actor: Actor, host_id: UUID) -> Host:
 def enable_host(*, actor: Actor, host_id: UUID) -> Host:
     """Let a disabled (or rejected) host work again. Raises NotFound, Conflict."""
     host = lock_host(host_id)
-    require_status([host], {HostStatus.DISABLED})
+    require_status([host], allowed={HostStatus.DISABLED})
     return _move(actor, host, HostStatus.ACTIVE, "host.enable")
 
 

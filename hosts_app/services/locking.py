@@ -36,7 +36,7 @@ def lock_host(host_id: UUID) -> Host:
     return lock_hosts([host_id])[0]
 
 
-def require_status(hosts: Sequence[Host], allowed: Collection[HostStatus]) -> None:
+def require_status(hosts: Sequence[Host], *, allowed: Collection[HostStatus]) -> None:
     """Raise Conflict ``illegal_transition`` naming the hosts that are in no allowed state."""
     wrong = [host for host in hosts if host.status not in allowed]
     if wrong:

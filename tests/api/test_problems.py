@@ -51,6 +51,8 @@ def test_an_address_that_is_not_there(debug: bool) -> None:
     with override_settings(DEBUG=debug):
         for address in ("/api/", "/api/v1/nothing", "/api/v2/hosts"):
             assert problem(Client().get(address), 404)["code"] == "not_found"
+            posted = Client(enforce_csrf_checks=True).post(address, {}, JSON)
+            assert problem(posted, 404)["code"] == "not_found"
 
 
 def test_a_method_that_is_not_there(api: Api) -> None:
