@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "devops_manager.lib.requests.RequestIdMiddleware",
+    "devops_manager.lib.problem.LengthRequiredMiddleware",
     "devops_manager.lib.problem.UnavailableMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",

@@ -236,6 +236,20 @@ def _plain(status: int, code: str, detail: str) -> HttpResponse:
     return JsonResponse(body_of(status, code, detail), status=status, content_type=MEDIA_TYPE)
 
 
+class LengthRequiredMiddleware:
+    """Refuses bodies without a Content-Length, which WSGI would pass on as empty ones."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serve one request."""
+        if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
+            return _plain(411, "length_required", _("Send a Content-Length."))
+        return self.get_response(request)
+
+
 class UnavailableMiddleware:
     """Answers 503 with Retry-After, and no traceback, where a view met PostgreSQL being away.
 

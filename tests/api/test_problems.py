@@ -92,6 +92,12 @@ def test_a_body_beyond_the_limit(api: Api) -> None:
     assert problem(send(api, body), 413)["code"] == "too_large"
 
 
+def test_a_body_without_a_length(api: Api) -> None:
+    chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "CONTENT_LENGTH": ""}
+    answer = api.client.post("/api/v1/tokens", {"name": "x"}, JSON, **chunked)
+    assert problem(answer, 411)["code"] == "length_required"
+
+
 def test_a_compressed_body_is_not_guessed_at(api: Api) -> None:
     answer = send(api, b"\x1f\x8b", **{"Content-Encoding": "gzip"})
     assert problem(answer, 415)["code"] == "unsupported_media_type"
