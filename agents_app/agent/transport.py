@@ -28,7 +28,7 @@ class StaleConnectionError(TransportError):
     """A connection that was kept open had been shut by the other side; a new one may do at once."""
 
 
-class Refused(Exception):  # noqa: N818  the server's answer, not a defect
+class Refused(Exception):
     """An answer other than success."""
 
     def __init__(

@@ -33,6 +33,14 @@ def heartbeat(stack: Stack, credential: str) -> httpx.Response:
     )
 
 
+def assert_no_target(api: Client, host_id: str) -> None:
+    """A task for this host is refused, and the answer names it."""
+    task = {"name": "x", "commands": [step("true")], "target": {"hosts": [host_id]}}
+    refused = api.ask("POST", "tasks", json=task)
+    assert (refused.status_code, refused.json()["code"]) == (400, "unknown_target")
+    assert host_id in str(refused.json()["errors"]["target.hosts"])
+
+
 def test_from_enrolment_to_revocation(
     stack: Stack, api: Client, marks: Path, new_node: str
 ) -> None:
@@ -45,11 +53,7 @@ def test_from_enrolment_to_revocation(
     # Pending: seen, but given nothing and accepted in no target.
     pending = api.get("pending-hosts")["results"]
     assert [one["hostname"] for one in pending] == [new_node]
-    refused = api.ask(
-        "POST", "tasks", json={"name": "x", "commands": [step("true")], "target": target}
-    )
-    assert (refused.status_code, refused.json()["code"]) == (400, "unknown_target")
-    assert host_id in str(refused.json()["errors"]["target.hosts"])
+    assert_no_target(api, host_id)
     assert heartbeat(stack, stack.credential(new_node)).json()["code"] == "host_pending"
 
     # Approved: it works, without a restart of anything.

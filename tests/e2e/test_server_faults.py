@@ -139,21 +139,10 @@ def test_without_redis_everything_works_and_coming_back_needs_nobody(
     assert statuses(person, *PAGES) == dict.fromkeys(PAGES, 200)
 
 
-def test_a_crash_of_the_database_loses_nothing_that_was_accepted(
-    stack: Stack, api: Client, person: httpx.Client, marks: Path
-) -> None:
-    sign_in(person)
-    task = api.start_task(
-        "Through a crash", marking_steps(marks, 5, 0.4), target=stack.target(*NODES)
-    )
-    ids = {name: stack.child(name).process.pid for name in ("web", "gateway", "worker", "beat")}
-    wait_until(lambda: len(runs(marks)) >= 2 * len(NODES), 15.0, "two steps a host")
-    before = {key: row for key, row in task.rows().items() if row["finished_at"]}
-    assert before
-    stack.servers.postgres.stop_immediate()
-
+def assert_all_say_unavailable(stack: Stack, api: Client, person: httpx.Client, path: str) -> None:
+    """API, pages and gateway say that the database is away, and when to ask again."""
     answers = [
-        api.ask("GET", task.path),
+        api.ask("GET", path),
         api.ask("GET", "tasks", params={"name": "not in any cache"}),
         api.ask(
             "POST", "tasks", json={"name": "x", "commands": [step("true")], "target": {"all": True}}
@@ -176,6 +165,21 @@ def test_a_crash_of_the_database_loses_nothing_that_was_accepted(
     )
     assert (poll.status_code, poll.json()["code"]) == (503, "unavailable")
     assert int(poll.headers["Retry-After"]) > 0
+
+
+def test_a_crash_of_the_database_loses_nothing_that_was_accepted(
+    stack: Stack, api: Client, person: httpx.Client, marks: Path
+) -> None:
+    sign_in(person)
+    task = api.start_task(
+        "Through a crash", marking_steps(marks, 5, 0.4), target=stack.target(*NODES)
+    )
+    ids = {name: stack.child(name).process.pid for name in ("web", "gateway", "worker", "beat")}
+    wait_until(lambda: len(runs(marks)) >= 2 * len(NODES), 15.0, "two steps a host")
+    before = {key: row for key, row in task.rows().items() if row["finished_at"]}
+    assert before
+    stack.servers.postgres.stop_immediate()
+    assert_all_say_unavailable(stack, api, person, task.path)
 
     stack.servers.postgres.start()
     assert task.wait(40.0) == "completed"
