@@ -48,7 +48,6 @@ def test_from_enrolment_to_revocation(
     stack.start_agent(new_node, secret)
     host_id = stack.host_id(new_node)
     target = {"hosts": [host_id]}
-    host = f"hosts/{host_id}"
 
     # Pending: seen, but given nothing and accepted in no target.
     pending = api.get("pending-hosts")["results"]
@@ -68,18 +67,18 @@ def test_from_enrolment_to_revocation(
     mark = marks / "ran"
     waits = api.start_task("For later", [step(f"echo ran >> {mark}")], target=target)
     waits.wait_row(new_node, "pending")
-    assert api.post(f"{host}/disable")["status"] == "disabled"
+    assert api.post(f"hosts/{host_id}/disable")["status"] == "disabled"
     stack.start_process(new_node)
     wait_until(lambda: "host_disabled" in stack.log(new_node), 20.0, "the agent to be refused")
     assert not mark.exists()
     assert heartbeat(stack, stack.credential(new_node)).status_code == 403
-    assert api.post(f"{host}/enable")["status"] == "active"
+    assert api.post(f"hosts/{host_id}/enable")["status"] == "active"
     assert waits.wait(30.0) == "completed"
     assert mark.read_text() == "ran\n"
 
     # Revoked: refused at once, though the gateway knew the credential a moment ago.
     assert heartbeat(stack, stack.credential(new_node)).status_code == 200
-    api.post(f"{host}/revoke-credential")
+    api.post(f"hosts/{host_id}/revoke-credential")
     answer = wait_until(
         lambda: (seen := heartbeat(stack, stack.credential(new_node))).status_code == 401 and seen,
         2.0,
