@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e.client import ENDED, Client, Task, step, wait_until
@@ -25,6 +26,7 @@ PRODUCTION = {
     "DM_SWEEP_STALL_SECONDS": "60",
 }
 FOUND_SECONDS = 6.0
+FROZEN_SECONDS = 10.0
 
 
 def marking_steps(marks: Path, count: int, seconds: float) -> list[dict[str, Any]]:
@@ -165,6 +167,25 @@ def assert_all_say_unavailable(stack: Stack, api: Client, person: httpx.Client, 
     )
     assert (poll.status_code, poll.json()["code"]) == (503, "unavailable")
     assert int(poll.headers["Retry-After"]) > 0
+
+
+def test_a_frozen_redis_holds_nobody_up_for_long(
+    stack: Stack, api: Client, person: httpx.Client, marks: Path
+) -> None:
+    frozen = psutil.Process(stack.servers.redis.pid)
+    frozen.suspend()
+    try:
+        begun = time.monotonic()
+        sign_in(person)
+        assert statuses(person, *PAGES) == dict.fromkeys(PAGES, 200)
+        assert api.get("tasks", size=1)["page"] == 1
+        assert time.monotonic() - begun < FROZEN_SECONDS
+        # The broker is given up after its time-out of 5 s; then the web process fans out itself.
+        assert seconds_to_run(api, stack, marks / "frozen") < FOUND_SECONDS + 5.0
+    finally:
+        frozen.resume()
+    stack.wait_ready()
+    assert seconds_to_run(api, stack, marks / "thawed") <= FOUND_SECONDS
 
 
 def test_a_crash_of_the_database_loses_nothing_that_was_accepted(
