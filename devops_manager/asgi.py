@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import django
@@ -12,3 +13,10 @@ django.setup()
 from agents_app.gateway.application import Gateway  # noqa: E402 - needs the apps to be ready
 
 application = Gateway()
+
+# With 10,000 polls held, Python's cyclic garbage collector took 2.3 of the 7.7 s of CPU that 10,000
+# commands cost: it goes through every held poll, and finds nothing. What is loaded now stays for
+# good, and young objects are looked at less often.
+gc.collect()
+gc.freeze()
+gc.set_threshold(20_000, 20, 1000)

@@ -22,7 +22,9 @@ _HEAD_END = b"\r\n\r\n"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
-REPORT_CONNECTIONS = 64
+# As many as file descriptors allow: with few, reports would wait for each other here and come in
+# small batches, which real agents, each with a connection of its own, do not do.
+REPORT_CONNECTIONS = 5000
 RETRY_SECONDS = 0.5
 
 
