@@ -306,7 +306,10 @@ WHITENOISE_AUTOREFRESH = DEBUG
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "devops_manager.lib.requests.RequestIdFilter"}},
+    "filters": {
+        "request_id": {"()": "devops_manager.lib.requests.RequestIdFilter"},
+        "one_line_errors": {"()": "devops_manager.lib.requests.OneLineErrors"},
+    },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
     },
@@ -317,5 +320,6 @@ LOGGING: dict[str, Any] = {
             "filters": ["request_id"],
         }
     },
+    "loggers": {"django_redis.cache": {"filters": ["one_line_errors"]}},
     "root": {"handlers": ["stderr"], "level": env.text("DM_LOG_LEVEL", "INFO")},
 }

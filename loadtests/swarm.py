@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import random
 import secrets
@@ -33,11 +34,10 @@ class World:
 
     def __init__(self, stack: SwarmStack, count: int) -> None:
         """Create the hosts and their credentials in a few statements."""
-        from loadtests import swarm_records  # noqa: PLC0415 - Django must be set up first
-
         self.stack = stack
-        self.records = swarm_records
-        self.hosts, self.credentials = swarm_records.make_hosts(count)
+        # Its models can be loaded only now that there is a database to set Django up for.
+        self.records: Any = importlib.import_module("loadtests.swarm_records")
+        self.hosts, self.credentials = self.records.make_hosts(count)
         self.swarm = Swarm(
             host=stack.addresses.bind,
             port=stack.addresses.gateway_port,

@@ -49,3 +49,16 @@ class RequestIdFilter(logging.Filter):
         """Add ``request_id``; drop nothing."""
         record.request_id = _current.get()
         return True
+
+
+class OneLineErrors(logging.Filter):
+    """Says in a line what a library shows as a traceback each time: that Redis is away, say."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Put the error into the message; drop nothing."""
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            record.msg = f"{record.getMessage()}: {error.__cause__ or error}"
+            record.args = ()
+            record.exc_info = record.exc_text = None
+        return True
