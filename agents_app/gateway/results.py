@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from agents_app.gateway.messages import ResultMessage, StreamMessage
 
 _INT = 2**31
-_BIGINT = 2**63
+# More than any command prints (an exbibyte), and sums of it still fit into a bigint.
+_MOST_BYTES = 2**60
+# More than any command runs: ten years.
+_MOST_MILLISECONDS = 10 * 366 * 86_400_000
 _ERROR_CODE_LENGTH = 64
 _ERROR_MESSAGE_LENGTH = 2000
 _DIGEST_BYTES = 32
@@ -92,8 +95,13 @@ def _check(message: ResultMessage) -> None:
         raise Unstorable(f"status {message.status[:40]!r} is not known")
     if message.exit_code is not None and not -_INT <= message.exit_code < _INT:
         raise Unstorable("exit_code is out of range")
+    if message.status == protocol.RESULT_COMPLETED and message.exit_code != 0:
+        raise Unstorable("completed means exit_code 0")
+    unexplained = not message.error_code and message.exit_code == 0
+    if message.status == protocol.RESULT_FAILED and unexplained:
+        raise Unstorable("failed with exit_code 0 needs an error_code")
     time_ms = message.execution_time_ms
-    if time_ms is not None and not 0 <= time_ms < _BIGINT:
+    if time_ms is not None and not 0 <= time_ms <= _MOST_MILLISECONDS:
         raise Unstorable("execution_time_ms is out of range")
     for name, text, length in (
         ("error_code", message.error_code, _ERROR_CODE_LENGTH),
@@ -108,7 +116,7 @@ def _check(message: ResultMessage) -> None:
 def _stream(message: StreamMessage, name: str) -> StreamOutput:
     head = decode_text(message.head, message.encoding)
     tail = decode_text(message.tail, message.encoding)
-    if not 0 <= message.dropped_bytes < _BIGINT:
+    if not 0 <= message.dropped_bytes <= _MOST_BYTES:
         raise Unstorable(f"{name}.dropped_bytes is out of range")
     total = len(head) + message.dropped_bytes + len(tail)
     if message.total_bytes is not None and message.total_bytes != total:

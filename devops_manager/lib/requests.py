@@ -33,11 +33,9 @@ class RequestIdMiddleware:
         """Serve one request under its id."""
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _ACCEPTABLE.fullmatch(given) else uuid.uuid4().hex
-        token = _current.set(request_id)
-        try:
-            response = self.get_response(request)
-        finally:
-            _current.reset(token)
+        # Not taken back at the end: Django logs what it refused after all middleware is through.
+        _current.set(request_id)
+        response = self.get_response(request)
         response["X-Request-Id"] = request_id
         return response
 

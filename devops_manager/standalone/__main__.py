@@ -25,6 +25,7 @@ from devops_manager.standalone.surroundings import (
     agents_directory,
     child_environment,
     choose_addresses,
+    default_addresses,
     only_run,
 )
 from devops_manager.standalone.terminal import progress, show
@@ -65,13 +66,16 @@ def _run(*, once: bool) -> None:
     with ExitStack() as running:
         inherited = running.enter_context(only_run())
         servers = running.enter_context(_servers())
-        addresses = choose_addresses()
-        environment = child_environment(addresses, servers)
+        # The ports are chosen last: what is free now may be taken while the database is made.
+        environment = child_environment(default_addresses(), servers)
         stack.migrate(environment)
         admin = stack.ensure_admin(environment)
+        program = stack.build_agent(environment)
+        addresses = choose_addresses()
+        environment = child_environment(addresses, servers)
         api = Api(base_url=addresses.web_url, token=admin.token)
         agents = Agents(
-            program=stack.build_agent(environment),
+            program=program,
             directory=agents_directory(os.environ.get("DATABASE_URL") or None),
             gateway_url=addresses.gateway_url,
         )

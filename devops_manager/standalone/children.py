@@ -119,6 +119,7 @@ class Children:
             text = _("%(name)s stopped (%(status)s) and is started again; last lines:") % detail
             progress(f"{text}\n{child.last_lines()}")
             child.restarts += 1
+            child.kill()  # what it leaves behind would hold its port
             time.sleep(RESTART_PAUSE_SECONDS)
             child.start(inherited=self._inherited)
 

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import shlex
 import socket
 import time
 from collections.abc import Iterator
@@ -47,6 +48,11 @@ class Addresses:
     @property
     def _host(self) -> str:
         return LOOPBACK if self.bind == _EVERYWHERE else self.bind
+
+
+def default_addresses() -> Addresses:
+    """Return the usual addresses, for commands that serve nothing."""
+    return Addresses(bind=LOOPBACK, web_port=WEB_PORT, gateway_port=GATEWAY_PORT)
 
 
 def choose_addresses() -> Addresses:
@@ -141,7 +147,7 @@ def _wait_for_leftovers(descriptor: int) -> None:
         if waiting.seconds > _LEFTOVER_SECONDS:
             raise StandaloneError(
                 _("Processes of an earlier run are still there; end them first (fuser -v %(path)s)")
-                % {"path": VAR / "run-children.lock"}
+                % {"path": shlex.quote(str(VAR / "run-children.lock"))}
             )
         waiting.tick()
         time.sleep(0.1)

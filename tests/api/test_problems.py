@@ -20,6 +20,7 @@ from django.urls import path
 from devops_manager import metrics
 from devops_manager.access.models import Role
 from devops_manager.lib import problem as problems
+from devops_manager.lib.requests import RequestIdFilter
 from hosts_app.services import Heartbeat, record_heartbeats
 from tests.queue_world import make_hosts, make_task, start
 from tests.task_factories import Api, make_user
@@ -117,6 +118,18 @@ def test_a_defect_of_ours() -> None:
     answer = Client(raise_request_exception=False).get("/api/defect")
     assert problem(answer, 500)["code"] == "internal_error"
     assert b"secret detail" not in answer.content
+
+
+def test_the_log_line_of_a_refusal_has_the_request_id(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(RequestIdFilter())
+    api.client.get("/api/v1/nothing", headers={"X-Request-Id": "abc-2"})
+    (line,) = [record for record in caplog.records if record.name == "django.request"]
+    assert (line.getMessage(), line.__dict__["request_id"]) == (
+        "Not Found: /api/v1/nothing",
+        "abc-2",
+    )
 
 
 def test_a_request_id_goes_through(api: Api) -> None:

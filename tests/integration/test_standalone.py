@@ -71,6 +71,27 @@ def test_a_child_that_dies_is_started_again(
     assert "first time unlucky" in shown
 
 
+def test_what_a_dead_child_leaves_behind_ends_before_it_is_started_again(
+    children: Children, tmp_path: Path
+) -> None:
+    """gunicorn's worker survives its master's kill -9, and would hold the port."""
+    orphan, marks = tmp_path / "orphan", tmp_path / "marks"
+    program = (
+        "import os, pathlib, subprocess, sys, time\n"
+        f"orphan, marks = pathlib.Path({str(orphan)!r}), pathlib.Path({str(marks)!r})\n"
+        "if not orphan.exists():\n"
+        "    left = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "    orphan.write_text(str(left.pid)); os.kill(os.getpid(), 9)\n"
+        "stat = pathlib.Path('/proc/' + orphan.read_text() + '/stat')\n"
+        "gone = not stat.exists() or ') Z' in stat.read_text()\n"
+        "marks.write_text('gone' if gone else 'alive')\n"
+        "time.sleep(600)"
+    )
+    children.start(child(tmp_path, program))
+    children.wait_for("the second start", lambda: bool(marks_of(marks)), seconds=20)
+    assert marks_of(marks) == "gone"
+
+
 def marks_of(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
