@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
 MAX_DEPTH = 32
+# No object of the API has more fields; an environment has at most 100.
+MAX_MEMBERS = 1000
 _CODE = "malformed_json"
 
 
@@ -93,6 +95,8 @@ def _check(root: Any) -> None:
         if isinstance(value, (dict, list)) and depth > MAX_DEPTH:
             raise _malformed(path or "body", _too_deep())
         if isinstance(value, dict):
+            if len(value) > MAX_MEMBERS:
+                raise _malformed(path or "body", _too_many())
             if isinstance(value, _Twice):
                 raise _malformed(join_path(path, _shown(value.key)), _("This key stands twice."))
             for key in value:
@@ -130,6 +134,10 @@ def _too_deep() -> str:
     return _("Nested more than %(depth)d levels deep.") % {"depth": MAX_DEPTH}
 
 
+def _too_many() -> str:
+    return _("More than %(count)d fields.") % {"count": MAX_MEMBERS}
+
+
 def _malformed(path: str, sentence: str | _StrPromise) -> InvalidInput:
     return InvalidInput(_("The body cannot be read."), code=_CODE, fields={path: [sentence]})
 
@@ -138,6 +146,7 @@ class StrictJSONParser(BaseParser):
     """DRF's parser for ``application/json``; reads at most DM_MAX_BODY_BYTES into memory."""
 
     media_type = "application/json"
+    max_bytes: int | None = None
 
     def parse(
         self,
@@ -152,13 +161,19 @@ class StrictJSONParser(BaseParser):
             and request.META.get("HTTP_CONTENT_ENCODING", "identity") != "identity"
         ):
             raise UnsupportedMediaType(request.META["HTTP_CONTENT_ENCODING"])
-        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
+        limit = self.max_bytes or settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0
         if _announced_bytes(parser_context) > limit:
             raise _too_large(limit)
         body = stream.read(limit + 1)
         if len(body) > limit:
             raise _too_large(limit)
         return parse_json(body)
+
+
+class SmallJSONParser(StrictJSONParser):
+    """For what anyone may send without signing in: a few names and words."""
+
+    max_bytes = 16_384
 
 
 def _announced_bytes(parser_context: Mapping[str, Any] | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http
 import logging
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -61,6 +62,9 @@ _DRF_CODES = {
     429: "throttled",
 }
 
+# An answer names at most so many places, or a body of wrong entries would come back tenfold.
+MAX_ERRORS = 100
+
 
 def status_of(error: errors.DomainError) -> int:
     """Return the HTTP status of a domain error."""
@@ -83,7 +87,11 @@ def body_of(
         "request_id": current_request_id(),
     }
     if fields:
-        body["errors"] = {name: [str(text) for text in texts] for name, texts in fields.items()}
+        named = islice(fields.items(), MAX_ERRORS)
+        body["errors"] = {name: [str(text) for text in texts[:MAX_ERRORS]] for name, texts in named}
+        if len(fields) > MAX_ERRORS:
+            more = len(fields) - MAX_ERRORS
+            body["detail"] = f"{body['detail']} {_('%(count)d more are wrong.') % {'count': more}}"
     return body
 
 

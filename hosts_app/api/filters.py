@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import django_filters
+from django.core.exceptions import ValidationError
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
+from devops_manager.lib.errors import InvalidInput
 from hosts_app.models import Host, HostGroup
 from hosts_app.selectors import offline_hosts, online_hosts
 from hosts_app.states import HostStatus
@@ -55,7 +57,15 @@ class HostFilter(django_filters.FilterSet):
 
     def by_tag(self, hosts: QuerySet[Host], name: str, _value: str) -> QuerySet[Host]:
         """Narrow to hosts that have every tag given."""
-        return hosts.filter(tags__has_keys=self._values(name))
+        tags = self._values(name)
+        for tag in tags:  # the form has looked at the last one only
+            try:
+                self.form.fields[name].clean(tag)
+            except ValidationError as error:
+                raise InvalidInput(
+                    _("The filter is wrong."), fields={name: error.messages}
+                ) from None
+        return hosts.filter(tags__has_keys=tags)
 
     def by_search(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
         """Narrow to hosts whose name contains the text, or whose address begins with it."""

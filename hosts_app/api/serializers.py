@@ -14,6 +14,7 @@ from devops_manager.lib.serializers import (
     StrictMixin,
     StrictModelSerializer,
     StrictSerializer,
+    StrictUUIDField,
 )
 from hosts_app.models import Host, HostGroup, HostHeartbeat
 from hosts_app.targets import MAX_HOSTS
@@ -32,10 +33,15 @@ class UniqueListField(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> list[Any]:
         """Return the entries."""
+        # Before the entries are looked at: a body has room for many.
+        if self.max_length is not None and isinstance(data, list) and len(data) > self.max_length:
+            self.fail("max_length", max_length=self.max_length)
         entries = super().to_internal_value(data)
+        seen: set[Any] = set()
         for entry in entries:
-            if entries.count(entry) > 1:
+            if entry in seen:
                 self.fail("twice", value=entry)
+            seen.add(entry)
         return entries
 
 
@@ -122,9 +128,7 @@ class HostChangeSerializer(StrictSerializer):
 class HostIdsSerializer(StrictSerializer):
     """Hosts by their ids."""
 
-    hosts = UniqueListField(
-        child=serializers.UUIDField(), allow_empty=False, max_length=_MAX_DECISIONS
-    )
+    hosts = UniqueListField(child=StrictUUIDField(), allow_empty=False, max_length=_MAX_DECISIONS)
 
 
 class GroupSerializer(StrictModelSerializer):
@@ -169,9 +173,7 @@ class TagSerializer(StrictSerializer):
 class SelectionSerializer(StrictMixin, serializers.Serializer[Any]):
     """Hosts by id, groups by name, tags; all together."""
 
-    hosts = serializers.ListField(
-        child=serializers.UUIDField(), required=False, max_length=MAX_HOSTS
-    )
+    hosts = serializers.ListField(child=StrictUUIDField(), required=False, max_length=MAX_HOSTS)
     groups = serializers.ListField(child=serializers.CharField(), required=False)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
 

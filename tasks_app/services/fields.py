@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 100
+# Mistakes beyond these are not collected: an answer names no more.
+MAX_ERRORS = 101
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -55,7 +57,8 @@ class Fields:
 
     def add(self, path: str, sentence: str) -> None:
         """Note a mistake under a full path."""
-        self._errors.setdefault(path, []).append(sentence)
+        if path in self._errors or len(self._errors) < MAX_ERRORS:
+            self._errors.setdefault(path, []).append(sentence)
 
     def text(
         self,

@@ -27,6 +27,7 @@ from devops_manager.access.permissions import ADMINS, READERS
 from devops_manager.access.selectors import audit_events, visible_tokens
 from devops_manager.lib.filters import StrictFilterBackend
 from devops_manager.lib.pagination import CappedPagination
+from devops_manager.lib.parsers import SmallJSONParser
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -69,6 +70,7 @@ class LoginView(APIView):
 
     authentication_classes = []
     permission_classes = [AllowAny]
+    parser_classes = [SmallJSONParser]
 
     @extend_schema(
         operation_id="login", request=LoginSerializer, responses=MeSerializer, tags=["auth"]
