@@ -11,7 +11,11 @@ from msgspec import Meta, Struct
 
 from agents_app import protocol
 
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]*\Z"
+# Control characters, C1 among them, and what turns the order of text or breaks lines: with these a
+# host could be shown under a name that is not its own.
+_FORGING = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_NO_CONTROL = rf"^[^{_FORGING}]*\Z"
+_ONE_WORD = rf"^[^\s{_FORGING}]+\Z"
 _BIGINT = 2**63 - 1
 
 Counter = Annotated[int, Meta(ge=0, le=_BIGINT)]
@@ -116,7 +120,7 @@ class EnrollMessage(Struct, frozen=True):
     """``enroll``."""
 
     token: Annotated[str, Meta(min_length=1, max_length=200)]
-    hostname: Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[^\s\x00-\x1f\x7f]+\Z")]
+    hostname: Annotated[str, Meta(min_length=1, max_length=253, pattern=_ONE_WORD)]
     os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)]
     arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
     machine_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROL)]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 100
 # Mistakes beyond these are not collected: an answer names no more.
 MAX_ERRORS = 101
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, and what turns the order of text or breaks lines.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Fields:

@@ -137,6 +137,7 @@ def test_mistakes_are_all_named_by_their_full_path(api: Api, host: Host) -> None
         ({"name": 5}, "name"),
         ({"name": "x" * 201}, "name"),
         ({"name": "two\nlines"}, "name"),
+        ({"name": "turned \u202eround"}, "name"),
         ({"description": None}, "description"),
         ({"target": []}, "target"),
         ({"target": {}}, "target"),
