@@ -11,6 +11,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 from django.conf import settings
+from django.db import OperationalError
+from django.db.backends.base.operations import BaseDatabaseOperations
+from psycopg.errors import DeadlockDetected
 
 # Strong hashes are slow on purpose; what is tested here is not their strength.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
@@ -28,3 +31,26 @@ def redis_client() -> Iterator[redis.Redis]:
 def empty_redis(redis_client: redis.Redis) -> None:
     """Begin each test with empty caches, as it begins with an empty database."""
     redis_client.flushdb()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_tables_beside_running_processes() -> Iterator[None]:
+    """Empty the tables again after a deadlock.
+
+    A gateway that serves several tests may still write what the last one left under way, while
+    the TRUNCATE between two tests takes its locks in another order: PostgreSQL ends one of both.
+    """
+    empty = BaseDatabaseOperations.execute_sql_flush
+
+    def empty_again(operations: BaseDatabaseOperations, statements: list[str]) -> None:
+        for _attempt in range(5):
+            try:
+                return empty(operations, statements)
+            except OperationalError as error:
+                if not isinstance(error.__cause__, DeadlockDetected):
+                    raise
+        return empty(operations, statements)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseDatabaseOperations, "execute_sql_flush", empty_again)
+        yield
