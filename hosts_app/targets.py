@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
-from devops_manager.lib.errors import InvalidInput
+from devops_manager.lib.errors import InvalidInput, is_full
 
 MAX_HOSTS = 10_000
 MAX_NAMES = 500
@@ -93,6 +93,8 @@ def _object(
         wrong[path] = [_("Must be an object.")]
         return {}
     for key in value:
+        if is_full(wrong):
+            break
         if key not in known:
             wrong[f"{path}.{key}"] = [_("Unknown field.")]
     return value
@@ -105,6 +107,8 @@ def _selection(given: dict[str, Any], path: str, wrong: dict[str, list[str]]) ->
     }
     hosts: list[UUID] = []
     for at, text in enumerate(texts["hosts"]):
+        if is_full(wrong):
+            break
         try:
             hosts.append(UUID(text))
         except ValueError:
@@ -126,6 +130,8 @@ def _texts(value: object, path: str, wrong: dict[str, list[str]], *, high: int) 
         wrong[path] = [_("At most %(high)d entries.") % {"high": high}]
         return []
     for at, entry in enumerate(value):
+        if is_full(wrong):
+            break
         if not isinstance(entry, str) or not entry.strip():
             wrong[f"{path}[{at}]"] = [_("Must be a text that is not empty.")]
     return [entry if isinstance(entry, str) else "" for entry in value] if path not in wrong else []

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
     from django.utils.functional import _StrPromise
 
+# An answer names at most so many places, or a body of wrong entries would come back tenfold.
+# One more is collected, to know that there are more.
+MAX_ERRORS = 100
+
+
+def is_full(fields: Mapping[str, object]) -> bool:
+    """Tell whether more mistakes were found than an answer names; then none need be looked for."""
+    return len(fields) > MAX_ERRORS
+
 
 class DomainError(Exception):
     """What went wrong, in words for the caller. Subclasses say what kind it is."""

@@ -29,7 +29,7 @@ from devops_manager.lib.parsers import join_path
 from devops_manager.lib.requests import current_request_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from django.http import HttpRequest
 
@@ -62,8 +62,8 @@ _DRF_CODES = {
     429: "throttled",
 }
 
-# An answer names at most so many places, or a body of wrong entries would come back tenfold.
-MAX_ERRORS = 100
+# Longer than any path of the API's own fields; what is longer was made up by the caller.
+_PATH_CHARACTERS = 300
 
 
 def status_of(error: errors.DomainError) -> int:
@@ -87,12 +87,18 @@ def body_of(
         "request_id": current_request_id(),
     }
     if fields:
-        named = islice(fields.items(), MAX_ERRORS)
-        body["errors"] = {name: [str(text) for text in texts[:MAX_ERRORS]] for name, texts in named}
-        if len(fields) > MAX_ERRORS:
-            more = len(fields) - MAX_ERRORS
-            body["detail"] = f"{body['detail']} {_('%(count)d more are wrong.') % {'count': more}}"
+        body["errors"] = {
+            _short(name): [str(text) for text in texts[: errors.MAX_ERRORS]]
+            for name, texts in islice(fields.items(), errors.MAX_ERRORS)
+        }
+        if errors.is_full(fields):
+            more = _("There are more mistakes than are named here.")
+            body["detail"] = f"{detail} {more}"
     return body
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= _PATH_CHARACTERS else path[: _PATH_CHARACTERS - 1] + "…"
 
 
 def exception_handler(error: Exception, _context: dict[str, Any]) -> Response | None:
@@ -189,23 +195,27 @@ def _describe_drf(error: drf.APIException) -> tuple[int, dict[str, Any], dict[st
 def field_paths(detail: Any, parent: str = "") -> dict[str, list[str]]:
     """Flatten DRF's nested errors to full paths: ``{"commands[1].body": ["…"]}``.
 
-    What concerns a whole object is named by the object's path, ``body`` at the top.
+    What concerns a whole object is named by the object's path, ``body`` at the top. What is beyond
+    the places that an answer names is left out.
     """
+    if not isinstance(detail, (dict, list)):
+        return {parent or "body": [str(detail)]}
+    flat: dict[str, list[str]] = {}
+    for path, value in _members(detail, parent):
+        for name, texts in field_paths(value, path).items():
+            flat.setdefault(name, []).extend(texts)
+        if errors.is_full(flat):
+            break
+    return flat
+
+
+def _members(detail: dict[Any, Any] | list[Any], parent: str) -> Iterator[tuple[str, Any]]:
     if isinstance(detail, dict):
-        flat: dict[str, list[str]] = {}
         for key, value in detail.items():
-            path = parent if key == "non_field_errors" else join_path(parent, key)
-            for name, texts in field_paths(value, path).items():
-                flat.setdefault(name, []).extend(texts)
-        return flat
-    if isinstance(detail, list):
-        flat = {}
-        for at, value in enumerate(detail):
-            path = join_path(parent, at) if isinstance(value, (dict, list)) else parent
-            for name, texts in field_paths(value, path).items():
-                flat.setdefault(name, []).extend(texts)
-        return flat
-    return {parent or "body": [str(detail)]}
+            yield parent if key == "non_field_errors" else join_path(parent, key), value
+        return
+    for at, value in enumerate(detail):
+        yield join_path(parent, at) if isinstance(value, (dict, list)) else parent, value
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -9,6 +9,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
+from devops_manager.lib.errors import is_full
+
 
 class StrictCharField(serializers.CharField):
     """A text; a number is not taken for one."""
@@ -70,6 +72,8 @@ class StrictMixin:
         if isinstance(data, dict):
             fields = self.fields  # type: ignore[attr-defined]
             for name in data:
+                if is_full(wrong):
+                    break
                 if name not in fields:
                     wrong[name] = [_("Unknown field.")]
                 elif fields[name].read_only:

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from devops_manager.lib.errors import InvalidInput
+from devops_manager.lib.errors import InvalidInput, is_full
 from devops_manager.lib.parsers import join_path
 from hosts_app.targets import Target, parse_target, to_json
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
@@ -116,10 +116,11 @@ def parse_tasks(value: object) -> list[TaskDraft]:
     """
     errors: dict[str, list[str]] = {}
     fields = Fields(value, "", ("tasks",), errors)
-    drafts = [
-        _task(item, join_path("tasks", at), errors)
-        for at, item in enumerate(fields.items("tasks", low=1, high=BULK_MAX))
-    ]
+    drafts: list[TaskDraft | None] = []
+    for at, item in enumerate(fields.items("tasks", low=1, high=BULK_MAX)):
+        drafts.append(_task(item, join_path("tasks", at), errors))
+        if is_full(errors):
+            break
     if errors:
         raise _invalid(errors)
     return [draft for draft in drafts if draft is not None]
@@ -220,6 +221,8 @@ def _priority(fields: Fields) -> int:
 
 
 def _target(fields: Fields) -> Target | None:
+    if not fields.is_object:
+        return None
     if not fields.given("target"):
         fields.refuse("target", _("This field is required."))
         return None

@@ -8,14 +8,13 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.errors import is_full
 from devops_manager.lib.parsers import join_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 100
-# Mistakes beyond these are not collected: an answer names no more.
-MAX_ERRORS = 101
 # Control characters, and what turns the order of text or breaks lines.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -44,6 +43,11 @@ class Fields:
         """Return the full path of a field."""
         return join_path(self.path, name)
 
+    @property
+    def is_object(self) -> bool:
+        """Tell whether there are any fields to speak of."""
+        return not self._broken
+
     def given(self, name: str) -> bool:
         """Tell whether the field is there."""
         return self._broken or name in self._values
@@ -57,8 +61,8 @@ class Fields:
         self.add(self.path_of(name), sentence)
 
     def add(self, path: str, sentence: str) -> None:
-        """Note a mistake under a full path."""
-        if path in self._errors or len(self._errors) < MAX_ERRORS:
+        """Note a mistake under a full path; beyond what an answer names they are not kept."""
+        if path in self._errors or not is_full(self._errors):
             self._errors.setdefault(path, []).append(sentence)
 
     def text(

@@ -61,3 +61,29 @@ def test_every_value_of_a_filter_is_looked_at(api: Api, query: str) -> None:
     answer = api.client.get(f"/api/v1/hosts?{query}")
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == ["tag"]
+
+
+def test_what_is_wrong_beyond_a_hundred_places_is_told_of_in_the_detail(api: Api) -> None:
+    hosts = {"hosts": ["x"] * 10_000}
+    tasks = [{"name": "x", "target": hosts, "commands": [{"body": "true"}]}] * 75
+    answer = api.client.post("/api/v1/tasks/bulk", json.dumps({"tasks": tasks}), content_type=JSON)
+    assert answer.status_code == 400
+    assert len(answer.json()["errors"]) == 100
+    assert answer.json()["detail"].endswith("There are more mistakes than are named here.")
+
+
+@pytest.mark.parametrize("path", ["tasks", "targets/preview", "host-groups"])
+def test_a_long_key_does_not_come_back_whole(api: Api, path: str) -> None:
+    body = json.dumps({"k" * 1_000_000: 1, "name": "x", "target": {"k" * 1_000_000: 1}})
+    answer = api.client.post(f"/api/v1/{path}", body, content_type=JSON)
+    assert answer.status_code == 400
+    assert len(answer.content) < 2000
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "place"),
+    [("tasks", "null", "body"), ("tasks/bulk", '{"tasks":[null]}', "tasks[0]")],
+)
+def test_what_is_no_object_has_one_mistake(api: Api, path: str, body: str, place: str) -> None:
+    answer = api.client.post(f"/api/v1/{path}", body, content_type=JSON)
+    assert answer.json()["errors"] == {place: ["Must be an object."]}

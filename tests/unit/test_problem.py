@@ -99,3 +99,8 @@ def test_a_wrong_page_is_refused_by_name(parameters: dict[str, str], field: str)
 def test_a_page_has_twenty_rows_unless_asked() -> None:
     assert parse_page({}).size == 20
     assert parse_page({"page": "3", "size": "50"}).offset == 100
+
+
+def test_errors_beyond_what_an_answer_names_are_not_flattened() -> None:
+    detail = ValidationError({f"k{no}": ["wrong"] for no in range(5000)}).detail
+    assert len(field_paths({"a": detail, "b": detail})) == 101

@@ -63,3 +63,12 @@ def test_every_wrong_place_is_named(value: Any, places: set[str]) -> None:
     with pytest.raises(InvalidInput) as raised:
         parse_target(value)
     assert set(raised.value.fields) == places
+
+
+def test_a_hundred_and_one_mistakes_are_enough_to_know() -> None:
+    names = {f"k{no}": 1 for no in range(900)}
+    lists = {"hosts": ["x"] * 10_000, "tags": [1] * 500}
+    for value in (names, lists, {"exclude": lists}, {"exclude": names}):
+        with pytest.raises(InvalidInput) as caught:
+            parse_target(value)
+        assert len(caught.value.fields) == 101
