@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
+from devops_manager.lib.one_line import is_one_line
 from hosts_app.states import HostStatus
 
 
@@ -29,6 +31,12 @@ class HostGroup(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """Refuse, in the administration, the names that the services refuse."""
+        if not is_one_line(self.name):
+            sentence = _("Must be one line without control characters.")
+            raise ValidationError({"name": sentence})
 
 
 class Host(models.Model):

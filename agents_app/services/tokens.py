@@ -14,6 +14,7 @@ from agents_app.models import EnrollmentToken
 from devops_manager.access import audit
 from devops_manager.lib import secrets
 from devops_manager.lib.errors import InvalidInput, NotFound
+from devops_manager.lib.one_line import require_one_line
 from hosts_app.models import HostGroup
 
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ def create_enrollment_token(
 ) -> tuple[EnrollmentToken, str]:
     """Make a token with which hosts may enrol; return it with its secret, which is kept nowhere.
 
-    New hosts join ``groups`` (names). Raises InvalidInput naming ``groups`` that do not exist and
-    an ``expires_at`` that has passed.
+    New hosts join ``groups`` (names). Raises InvalidInput naming ``groups`` that do not exist, an
+    ``expires_at`` that has passed and a ``name`` that is no line of text.
     """
+    require_one_line({"name": name})
     found = {group.name: group for group in HostGroup.objects.filter(name__in=groups)}
     wrong: dict[str, list[str]] = {}
     unknown = [name for name in groups if name not in found]

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from devops_manager.access import audit
 from devops_manager.lib import announce
 from devops_manager.lib.errors import Conflict, InvalidInput
+from devops_manager.lib.one_line import require_one_line
 from hosts_app.models import Host, HostGroup, HostGroupMember, RetiredIdentity
 from hosts_app.services.locking import lock_host, require_status
 from hosts_app.states import HostStatus
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
 def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
     """Change a host's tags, groups or limit; what is None stays. No change, no audit event.
 
-    Raises NotFound, InvalidInput naming ``groups`` that do not exist.
+    Raises NotFound, InvalidInput naming ``groups`` that do not exist and new ``tags`` that are no
+    line of text.
     """
     host = lock_host(host_id)
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     if change.tags is not None and list(change.tags) != host.tags:
+        new_tags = {
+            f"tags[{at}]": tag for at, tag in enumerate(change.tags) if tag not in host.tags
+        }
+        require_one_line(new_tags)
         before["tags"], after["tags"] = host.tags, list(change.tags)
     limit = change.max_concurrency
     if limit is not None and limit != host.max_concurrency:

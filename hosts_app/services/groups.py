@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from devops_manager.access import audit
 from devops_manager.access.models import User
 from devops_manager.lib.errors import Conflict, InvalidInput, NotFound
+from devops_manager.lib.one_line import require_one_line
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ _NAMED_AT_MOST = 20
 
 @transaction.atomic
 def create_group(*, actor: Actor, name: str, description: str = "") -> HostGroup:
-    """Make a group. Raises Conflict ``name_taken`` naming ``name``."""
+    """Make a group. Raises InvalidInput and Conflict ``name_taken`` naming ``name``."""
+    require_one_line({"name": name})
     try:
         with transaction.atomic():
             group = HostGroup.objects.create(name=name, description=description)
@@ -38,7 +40,9 @@ def create_group(*, actor: Actor, name: str, description: str = "") -> HostGroup
 def update_group(
     *, actor: Actor, group_id: UUID, name: str | None = None, description: str | None = None
 ) -> HostGroup:
-    """Change a group's name or description; None stays. Raises NotFound, Conflict ``name_taken``.
+    """Change a group's name or description; None stays.
+
+    Raises NotFound, InvalidInput and Conflict ``name_taken`` naming ``name``.
 
     Targets name groups: a task that was written with the old name no longer finds it.
     """
@@ -51,6 +55,7 @@ def update_group(
     }
     if not after:
         return group
+    require_one_line({"name": after.get("name", "")})
     before = {key: getattr(group, key) for key in after}
     try:
         with transaction.atomic():

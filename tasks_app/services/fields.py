@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import is_full
+from devops_manager.lib.one_line import is_one_line
 from devops_manager.lib.parsers import join_path
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARACTERS = 100
 # Control characters, and what turns the order of text or breaks lines.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Fields:
@@ -85,7 +84,7 @@ class Fields:
         given = self._values[name]
         if required and isinstance(given, str) and not given.strip():
             self.refuse(name, _("Must not be empty."))
-        if one_line and _CONTROL.search(value):
+        if one_line and not is_one_line(value):
             self.refuse(name, _("Must be one line without control characters."))
         return value
 

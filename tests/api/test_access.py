@@ -153,6 +153,12 @@ def test_an_owner_who_left_or_fell_takes_the_token_along() -> None:
     problem(script.get("/api/v1/me"), 401)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x9b31mb", "a\u202eb", "a\u2028b"], ids=ascii)
+def test_a_token_has_a_name_that_shows_as_it_is(name: str) -> None:
+    answer = Api(make_user()).post("tokens", {"name": name, "role": "viewer"})
+    assert set(problem(answer, 400)["errors"]) == {"name"}
+
+
 def test_a_token_is_no_wider_than_its_maker() -> None:
     body = {"name": "x", "role": "admin", "expires_at": "2020-01-01T00:00:00Z"}
     answer = Api(make_user(Role.APPROVER)).post("tokens", body)

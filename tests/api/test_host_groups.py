@@ -36,6 +36,7 @@ def test_a_group_is_made_changed_and_deleted(api: Api) -> None:
     group = made.json()
     assert (group["name"], group["host_count"]) == ("front", 0)
     path = f"host-groups/{group['group_id']}"
+    assert set(problem(api.send("PATCH", path, {"name": "a\x9bb"}), 400)["errors"]) == {"name"}
     changed = api.send("PATCH", path, {"description": ""}).json()
     assert changed == {**group, "description": ""}
     assert api.get(path).json() == changed
@@ -53,6 +54,8 @@ def test_a_group_is_made_changed_and_deleted(api: Api) -> None:
         ({"name": " "}, {"name"}),
         ({"name": ["x"]}, {"name"}),
         ({"name": "x" * 129}, {"name"}),
+        ({"name": "a\u202eb"}, {"name"}),
+        ({"name": "a\nb"}, {"name"}),
         ({"name": "x", "description": 1}, {"description"}),
         ({"name": "x", "host_count": 5, "hosts": []}, {"host_count", "hosts"}),
     ],
@@ -124,6 +127,7 @@ def test_an_enrolment_token_is_shown_once_and_revoked(api: Api) -> None:
     ("body", "fields"),
     [
         ({}, {"name"}),
+        ({"name": "a\u202eb"}, {"name"}),
         ({"name": "x", "groups": ["nope"]}, {"groups"}),
         ({"name": "x", "groups": "front"}, {"groups"}),
         ({"name": "x", "max_uses": 0}, {"max_uses"}),

@@ -135,6 +135,7 @@ def test_a_host_is_changed(api: Api) -> None:
         ({"tags": ["a", 1]}, {"tags[1]"}),
         ({"tags": ["a", "a"]}, {"tags"}),
         ({"tags": ["x" * 65]}, {"tags[0]"}),
+        ({"tags": ["a", "a\nb", "a\u2066b"]}, {"tags[1]", "tags[2]"}),
         ({"groups": ["nope"]}, {"groups"}),
         ({"max_concurrency": 0}, {"max_concurrency"}),
         ({"max_concurrency": 1001}, {"max_concurrency"}),

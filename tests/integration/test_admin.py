@@ -146,3 +146,10 @@ def test_groups_are_made_and_deleted_with_audit(staff: Client) -> None:
     staff.post(reverse("admin:hosts_app_hostgroup_delete", args=[group.pk]), {"post": "yes"})
     actions = list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
     assert actions == ["hostgroup.create", "hostgroup.delete"]
+
+
+def test_a_group_whose_name_would_show_as_another_is_refused(staff: Client) -> None:
+    add = reverse("admin:hosts_app_hostgroup_add")
+    answer = staff.post(add, {"name": "web\u202egnp", "description": ""})
+    assert "Must be one line without control characters." in html(answer)
+    assert not HostGroup.objects.exists()

@@ -16,6 +16,7 @@ from devops_manager.access.models import ApiToken, Role
 from devops_manager.access.selectors import visible_tokens
 from devops_manager.lib import secrets
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
+from devops_manager.lib.one_line import require_one_line
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,10 +32,11 @@ def create_token(
     """Make a token for the actor and return it with its secret, which is kept nowhere.
 
     Raises InvalidInput naming ``role`` when it is wider than the actor's, and ``expires_at`` when
-    it has passed; Forbidden for actors that are nobody's.
+    it has passed, ``name`` when it is no line of text; Forbidden for actors that are nobody's.
     """
     if actor.user_id is None:
         raise Forbidden(_("Only people have tokens."))
+    require_one_line({"name": name})
     wrong: dict[str, list[str]] = {}
     if narrower_role(role, actor.role) != role:
         wrong["role"] = [_("Wider than your own role.")]
