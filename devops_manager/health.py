@@ -10,6 +10,7 @@ import redis
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 
@@ -25,12 +26,15 @@ logger = logging.getLogger(__name__)
 _migrated = threading.Event()
 
 
+# Another method is answered with 405, not with a page about forged forms.
+@csrf_exempt
 @require_safe
 def healthz(_request: HttpRequest) -> HttpResponse:
     """Answer 200 while the process serves; asks neither the database nor Redis."""
     return JsonResponse({"status": "ok"})
 
 
+@csrf_exempt
 @require_safe
 def readyz(_request: HttpRequest) -> HttpResponse:
     """Answer 200 when the database is there and migrated, else 503 with the reason.
@@ -49,6 +53,7 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": status, "checks": checks})
 
 
+@csrf_exempt
 @require_safe
 def metrics(_request: HttpRequest) -> HttpResponse:
     """Answer with all figures in Prometheus' text format; see docs/api.md for who may ask."""

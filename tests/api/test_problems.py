@@ -211,6 +211,12 @@ def test_without_a_database_everything_says_so_and_says_when_to_ask_again(
     assert "dm_database_up 0.0" in answers["/metrics"][3]
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_health_and_figures_are_only_read(path: str) -> None:
+    answer = Client(enforce_csrf_checks=True).post(path)
+    assert (answer.status_code, answer["Allow"]) == (405, "GET, HEAD")
+
+
 @pytest.mark.django_db
 def test_ready_with_and_without_redis() -> None:
     assert Client().get("/readyz").json() == {
