@@ -12,12 +12,15 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.requests import current_request_id
-from devops_manager.pages import looks
+from devops_manager.pages import acts, looks
+from devops_manager.pages.terminal_text import inert_text
 from tasks_app.states import Priority
 
 if TYPE_CHECKING:
     from django.forms import BoundField
     from django.utils.safestring import SafeString
+
+    from devops_manager.access.models import AuditEvent
 
 register = template.Library()
 # Less than this says more about the network than about the clock.
@@ -55,6 +58,24 @@ def rows_bar(rows: Any) -> dict[str, Any]:
 def row_counts(rows: Any) -> list[tuple[looks.Badge, int]]:
     """Return a step's rows by state, those without rows left out."""
     return looks.row_counts(rows)
+
+
+@register.filter
+def inert(text: object) -> str:
+    """Show what an agent said as text in which nothing acts on the reader's screen."""
+    return "" if text is None else inert_text(str(text))
+
+
+@register.filter
+def act(action: str) -> str:
+    """Return the words for an action of the audit trail."""
+    return acts.act_label(action)
+
+
+@register.filter
+def status_change(event: AuditEvent) -> str:
+    """Return the states before and after an act, in words."""
+    return acts.status_change(event)
 
 
 @register.filter

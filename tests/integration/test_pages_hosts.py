@@ -104,6 +104,20 @@ def test_the_page_of_a_host_shows_what_is_known() -> None:
     assert "/disable" not in text
 
 
+def test_what_an_agent_says_of_its_host_is_inert() -> None:
+    """Hosts that enrolled before such names were refused are shown as what they are."""
+    evil = "a\x9b31m\u202eb"
+    (host,) = make_hosts(
+        1, os=evil, arch=evil, facts={evil: evil}, agent_version=evil, machine_id=evil
+    )
+    Host.objects.filter(pk=host.pk).update(hostname=evil, status="pending")
+    client = visitor()
+    for page in ("/hosts", "/", f"/hosts/{host.host_id}"):
+        text = html(client.get(page))
+        assert "a⟦U+202E⟧b" in text
+        assert not {"\x9b", "\u202e"} & set(text), page
+
+
 def test_an_administrator_changes_a_host() -> None:
     (host,) = make_hosts(1)
     HostGroup.objects.create(name="edge")
@@ -169,6 +183,9 @@ def test_an_api_token_is_shown_once_and_revoked() -> None:
         client.post(f"/tokens/{token.token_id}/revoke", follow=True)
     )
     assert AuditEvent.objects.filter(action="token.revoke").count() == 1
+    forged = client.post("/tokens", {"name": "x\u202ey", "role": "viewer", "expires": ""})
+    assert forged.status_code == 400
+    assert "Must be one line without control characters." in html(forged)
     wider = client.post("/tokens", {"name": "x", "role": "admin", "expires": ""})
     assert wider.status_code == 400
     other = visitor(Role.OPERATOR, name="other")

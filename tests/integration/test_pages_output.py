@@ -82,6 +82,17 @@ def test_output_is_inert_and_says_what_is_missing() -> None:
     assert client.get(f"/tasks/{task.task_id}/output?step=7").status_code == 400
 
 
+def test_what_an_agent_says_went_wrong_is_inert() -> None:
+    (host,) = make_hosts(1)
+    task, agents = running_task([host])
+    agents[0].report(agents[0].started[0], "failed", error_message="no \x1b[31mshell\u202e <b>")
+    client = visitor()
+    for page in (f"/tasks/{task.task_id}", f"/tasks/{task.task_id}/hosts/{host.host_id}"):
+        text = html(client.get(page))
+        assert "no shell⟦U+202E⟧ &lt;b&gt;" in text
+        assert not {"\x1b", "\u202e"} & set(text), page
+
+
 def test_a_stream_is_a_file_that_no_browser_shows() -> None:
     hosts = make_hosts(1)
     task, agents = running_task(hosts)

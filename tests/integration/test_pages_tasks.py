@@ -258,9 +258,13 @@ def test_the_trail_names_who_did_what() -> None:
     task = Task.objects.get()
     client.post(f"/tasks/{task.task_id}/start")
     text = html(client.get(f"/tasks/{task.task_id}/trail"))
-    assert "task.create" in text
-    assert "task.start" in text
+    assert 'title="task.create">Created the task<' in text
+    assert 'title="task.start">Started the task<' in text
+    assert "Not started → Running" in text
     assert "olga" in text
+    client.post("/language", {"language": "zh-hans", "next": "/tasks"})
+    text = html(client.get(f"/tasks/{task.task_id}/trail"))
+    assert 'title="task.start">启动了任务<' in text
 
 
 def test_pages_take_as_many_statements_for_many_hosts_as_for_few() -> None:

@@ -1,0 +1,59 @@
+"""What the audit trail says was done, in words; the pages show trails of tasks and of hosts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.utils.translation import gettext_lazy as _
+
+from devops_manager.pages import looks
+
+if TYPE_CHECKING:
+    from devops_manager.access.models import AuditEvent
+
+ACTS: dict[str, Any] = {
+    "task.create": _("Created the task"),
+    "task.update": _("Changed the task"),
+    "task.delete": _("Deleted the task"),
+    "task.start": _("Started the task"),
+    "task.stop": _("Stopped the task"),
+    "task.cancel": _("Canceled the task"),
+    "host.enroll": _("Enrolled the host"),
+    "host.enroll_again": _("Enrolled the host again"),
+    "host.approve": _("Approved the host"),
+    "host.reject": _("Rejected the host"),
+    "host.update": _("Changed the host"),
+    "host.delete": _("Deleted the host"),
+    "host.disable": _("Disabled the host"),
+    "host.enable": _("Enabled the host"),
+    "host.quarantine": _("Quarantined the host"),
+    "host.release": _("Released the host from quarantine"),
+    "host.revoke_credential": _("Revoked the host's credential"),
+    "host.foreign_fence": _("Reported on another host's command"),
+    "result.conflict": _("Reported a second, different result"),
+}
+
+
+def act_label(action: str) -> str:
+    """Return what was done, in words; an action that is not known as it is recorded."""
+    return str(ACTS.get(action, action))
+
+
+def status_change(event: AuditEvent) -> str:
+    """Return the states before and after an act, in words, or nothing when it changed none."""
+    before, after = (
+        _status_label(event.object_type, (values or {}).get("status"))
+        for values in (event.before, event.after)
+    )
+    if not after:
+        return before
+    return f"{before} → {after}" if before else f"→ {after}"
+
+
+def _status_label(kind: str, status: object) -> str:
+    if not status:
+        return ""
+    choices = looks.KINDS.get(kind)
+    if choices is None or status not in choices.values:
+        return str(status)
+    return str(choices(status).label)
