@@ -10,12 +10,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from agents_app import protocol
+from devops_manager.lib.one_line import FORGING
 
 # Control characters, C1 among them, and what turns the order of text or breaks lines: with these a
 # host could be shown under a name that is not its own.
-_FORGING = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-_NO_CONTROL = rf"^[^{_FORGING}]*\Z"
-_ONE_WORD = rf"^[^\s{_FORGING}]+\Z"
+_NO_CONTROL = rf"^[^{FORGING}]*\Z"
+_ONE_WORD = rf"^[^\s{FORGING}]+\Z"
 _BIGINT = 2**63 - 1
 
 Counter = Annotated[int, Meta(ge=0, le=_BIGINT)]

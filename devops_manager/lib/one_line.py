@@ -16,12 +16,14 @@ from devops_manager.lib.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FORGING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# As the inside of a regular expression's brackets.
+FORGING = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_forging = re.compile(f"[{FORGING}]")
 
 
 def is_one_line(text: str) -> bool:
     """Tell whether a text is a line that shows as it is."""
-    return _FORGING.search(text) is None
+    return _forging.search(text) is None
 
 
 def require_one_line(names: Mapping[str, str]) -> None:

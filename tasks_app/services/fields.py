@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SHOWN_CHARACTERS = 100
-# Control characters, and what turns the order of text or breaks lines.
 
 
 class Fields:
