@@ -104,6 +104,8 @@ _DATABASE["CONN_MAX_AGE"] = 0  # required with the pool
 _DATABASE["OPTIONS"] |= {
     "pool": _POOL,
     "connect_timeout": 5,
+    # devops_manager.lib.sql asks for prepared statements; Django's own cursor never uses any
+    "prepare_threshold": 5,
     "application_name": env.text("DM_PROCESS_NAME", "devops-manager"),
 }
 DATABASES = {"default": _DATABASE}

@@ -13,6 +13,7 @@ import redis
 from django.conf import settings
 from django.db import OperationalError
 from django.db.backends.base.operations import BaseDatabaseOperations
+from django.utils import translation
 from psycopg.errors import DeadlockDetected
 
 # Strong hashes are slow on purpose; what is tested here is not their strength.
@@ -31,6 +32,13 @@ def redis_client() -> Iterator[redis.Redis]:
 def empty_redis(redis_client: redis.Redis) -> None:
     """Begin each test with empty caches, as it begins with an empty database."""
     redis_client.flushdb()
+
+
+@pytest.fixture(autouse=True)
+def _language_of_its_own() -> Iterator[None]:
+    """Forget the language in which a request of the last test was answered in this thread."""
+    translation.deactivate()
+    yield
 
 
 @pytest.fixture(scope="session", autouse=True)

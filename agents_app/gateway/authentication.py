@@ -45,15 +45,23 @@ class Caller:
 
 
 @dataclass(slots=True)
+class _Known:
+    """A credential as it is stored, and the caller that who proves it is."""
+
+    stored: StoredCredential
+    caller: Caller
+
+
+@dataclass(slots=True)
 class _Entry:
-    stored: StoredCredential | None
+    known: _Known | None
     good_until: float
 
 
 @dataclass(slots=True)
 class _Wanted:
     prefix: str
-    answer: asyncio.Future[StoredCredential | None]
+    answer: asyncio.Future[_Known | None]
 
 
 def unauthorized() -> Problem:
@@ -108,7 +116,7 @@ class Authentication:
         self._entries: dict[str, _Entry] = {}
         self._prefixes: dict[int, str] = {}
         self._revocations = 0
-        self._wanted: dict[str, asyncio.Future[StoredCredential | None]] = {}
+        self._wanted: dict[str, asyncio.Future[_Known | None]] = {}
         self._lookups = GroupCommit(self._look_up, limit=batch_limit)
 
     async def identify(self, authorization: bytes) -> tuple[Caller, Problem | None]:
@@ -120,15 +128,14 @@ class Authentication:
         prefix = secrets.split(plain, protocol.CREDENTIAL_PREFIX)
         if prefix is None:
             raise unauthorized()
-        stored = await self._find(prefix)
+        known = await self._find(prefix)
         if (
-            stored is None
-            or not secrets.matches(plain, stored.secret_hash)
-            or stored.generation != stored.host_generation
+            known is None
+            or not secrets.matches(plain, known.stored.secret_hash)
+            or known.stored.generation != known.stored.host_generation
         ):
             raise unauthorized()
-        caller = Caller(host=stored.host, host_id=stored.host_id, generation=stored.generation)
-        return caller, _reason_to_wait(stored)
+        return known.caller, _reason_to_wait(known.stored)
 
     def forget(self, hosts: Iterable[int]) -> None:
         """Drop what is cached of these hosts, and do not cache what is being read just now."""
@@ -138,10 +145,10 @@ class Authentication:
             if prefix is not None:
                 self._entries.pop(prefix, None)
 
-    async def _find(self, prefix: str) -> StoredCredential | None:
+    async def _find(self, prefix: str) -> _Known | None:
         entry = self._entries.get(prefix)
         if entry is not None and entry.good_until > time.monotonic():
-            return entry.stored
+            return entry.known
         wanted = self._wanted.get(prefix)
         if wanted is None:
             wanted = asyncio.get_running_loop().create_future()
@@ -163,10 +170,11 @@ class Authentication:
             self._prefixes.clear()
         for item in batch:
             stored = found.get(item.prefix)
+            known = None if stored is None else _Known(stored, _caller(stored))
             if revocations == self._revocations:
-                self._keep(item.prefix, stored, asked_at)
+                self._keep(item.prefix, known, asked_at)
             self._wanted.pop(item.prefix, None)
-            item.answer.set_result(stored)
+            item.answer.set_result(known)
 
     def _fail(self, batch: Sequence[_Wanted], error: Exception) -> None:
         for item in batch:
@@ -176,18 +184,22 @@ class Authentication:
             )
             item.answer.exception()  # whoever waited may have left
 
-    def _keep(self, prefix: str, stored: StoredCredential | None, asked_at: float) -> None:
-        if stored is None:
+    def _keep(self, prefix: str, known: _Known | None, asked_at: float) -> None:
+        if known is None:
             seconds = UNKNOWN_CACHE_SECONDS
-        elif _reason_to_wait(stored) is not None:
+        elif _reason_to_wait(known.stored) is not None:
             seconds = WAITING_CACHE_SECONDS
         else:
             seconds = self._cache_seconds
         if seconds <= 0:
             return
-        if stored is not None:
-            self._prefixes[stored.host] = prefix
-        self._entries[prefix] = _Entry(stored, asked_at + seconds)
+        if known is not None:
+            self._prefixes[known.stored.host] = prefix
+        self._entries[prefix] = _Entry(known, asked_at + seconds)
+
+
+def _caller(stored: StoredCredential) -> Caller:
+    return Caller(host=stored.host, host_id=stored.host_id, generation=stored.generation)
 
 
 def _bearer(authorization: bytes) -> str:

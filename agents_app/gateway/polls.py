@@ -4,11 +4,15 @@ A poll costs no task and no query of its own. Its request coroutine is parked un
 leaves or ``Waiter.finish`` interrupts it; look-ups go out in batches, one batch at a time.
 
 **When.** A poll is registered first. It is looked up at once unless it directly follows a poll that
-this process answered with nothing to do, with the same ``holding``, ``slots`` and credential, and
-no hint came since that poll's last look-up was sent. It is looked up again when a hint comes (a
-wake, an accepted result, the query for pending work every few seconds, a new subscription), when a
-look-up skipped the host or asked to be repeated, and at the end of the hold. A look-up clears the
-hints that had come before it was sent, no others.
+this process answered, with the same ``slots`` and credential and a ``holding`` that is that poll's
+with what it brought and without what was reported since, and no hint came since that poll's last
+look-up was sent. It is looked up again when a hint comes (a wake, an accepted result where the last
+look-up had found the slots full, the query for pending work every few seconds, a new subscription),
+when a look-up skipped the host or asked to be repeated, and at the end of the hold. A look-up
+clears the hints that had come before it was sent, no others.
+
+That a delivery arrived is written down a moment after a poll says so, unless the result is here by
+then: of a short command the database hears that it was claimed and that it ended.
 
 **Order.** DESIGN section 5: a poll whose *first* look-up finds its own or a higher (run, seq)
 stored gets 409. For a poll that follows one answered here, the first look-up may be the one at the
@@ -34,8 +38,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 
@@ -49,15 +52,16 @@ from agents_app.gateway.http import (
     Problem,
     Receive,
     Response,
-    json_response,
     unavailable,
 )
+from agents_app.gateway.poll_answers import poll_response
 from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
-from tasks_app.records import Answer, Delivery, PollVerdict
+from tasks_app.records import Answer, PollVerdict
 from tasks_app.services import dispatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from uuid import UUID
 
     from agents_app.gateway.authentication import Authentication, Caller
     from agents_app.gateway.database import DatabaseThreads
@@ -67,7 +71,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SKIPPED_AGAIN_SECONDS = (0.05, 0.2)
-LIVE_CHUNK_BYTES = 64 * 1024
+# How long a command may have been running before people see that it does.
+ACKNOWLEDGE_SECONDS = 0.2
+# A host that polls more often is written down as heard no more often than this.
+HEARD_SECONDS = 5.0
 
 
 def superseded() -> Problem:
@@ -94,6 +101,9 @@ class Polls:
         self._heartbeats = heartbeats
         self._authentication = authentication
         self._draining = False
+        # Often enough that no host is declared offline that polls.
+        spare = settings.DM_OFFLINE_AFTER_SECONDS - settings.DM_POLL_HOLD_SECONDS
+        self._heard_seconds = min(HEARD_SECONDS, spare / 4)
         self._lookups: GroupCommit[Waiter] = GroupCommit(
             self._look_up_batch,
             limit=settings.DM_GATEWAY_BATCH,
@@ -129,6 +139,12 @@ class Polls:
         for state in self._hosts.all():
             self._hint(state)
 
+    def slot_free(self, host: int) -> None:
+        """Look at a host again if work may have been left for want of a free slot."""
+        state = self._hosts.get(host)
+        if state is not None and (state.full or state.looking):
+            self._hint(state)
+
     def drain(self) -> None:
         """Answer every held poll, and from now on every new one, with 503: the process ends."""
         self._draining = True
@@ -160,17 +176,18 @@ class Polls:
             state=state,
             message=message,
             caller=caller,
-            holding=holding_of(message),
+            holding=holding_of(state, message),
             hold_until=loop.time() + hold,
-            heartbeat=heartbeat_of(caller.host, message),
             final=hold <= 0,
         )
+        answered = state.answered
         quiet = held is None and waiter.follows() and state.hint == state.cleared
         if held is None:
             state.current = waiter
             state.answered = None
-        if quiet and not waiter.final:
+        if quiet and not waiter.final and answered is not None:
             self._heard(waiter)
+            self._acknowledge_later(waiter, answered.delivered)
         else:
             self._look(waiter)
         if not waiter.final:
@@ -184,7 +201,19 @@ class Polls:
     def _look(self, waiter: Waiter) -> None:
         if not waiter.done and not waiter.queued:
             waiter.queued = True
+            waiter.state.looking += 1
             self._lookups.add(waiter)
+
+    def _acknowledge_later(self, waiter: Waiter, delivered: Sequence[UUID]) -> None:
+        if _running(waiter, delivered):
+            loop = asyncio.get_running_loop()
+            waiter.again_timer = loop.call_later(
+                ACKNOWLEDGE_SECONDS, self._acknowledge, waiter, delivered
+            )
+
+    def _acknowledge(self, waiter: Waiter, delivered: Sequence[UUID]) -> None:
+        if _running(waiter, delivered):
+            self._look(waiter)
 
     def _look_in(self, seconds: float, waiter: Waiter) -> None:
         if waiter.again_timer is not None:
@@ -193,14 +222,24 @@ class Polls:
         waiter.again_timer = loop.call_later(seconds, self._look, waiter)
 
     def _heard(self, waiter: Waiter) -> None:
-        if waiter.heartbeat is not None:
-            self._heartbeats.note(waiter.heartbeat)
-            waiter.heartbeat = None
+        """Write down that the host was heard, unless that was done just now."""
+        state, message = waiter.state, waiter.message
+        now = asyncio.get_running_loop().time()
+        said = (message.boot_id, message.agent_version)
+        if now - state.heard_at >= self._heard_seconds or state.heard != said:
+            state.heard_at, state.heard = now, said
+            self._heartbeats.note(heartbeat_of(state.host, message))
 
     async def _look_up_batch(self, batch: Sequence[Waiter]) -> None:
         live = [waiter for waiter in batch if not waiter.done]
-        if not live:
-            return
+        try:
+            if live:
+                await self._look_up(live)
+        finally:
+            for waiter in batch:
+                waiter.state.looking -= 1
+
+    async def _look_up(self, live: Sequence[Waiter]) -> None:
         for waiter in live:
             waiter.read_hint = waiter.state.hint
         failure = None
@@ -247,6 +286,7 @@ class Polls:
             state.current = waiter
             state.answered = None
         state.cleared = max(state.cleared, waiter.read_hint)
+        state.full = answer.more
         now = asyncio.get_running_loop().time()
         due, next_due = due_cancels(state, waiter.message.instance_id, answer.cancel, now)
         if answer.commands or due or waiter.final or self._draining:
@@ -263,11 +303,12 @@ class Polls:
         instance = waiter.message.instance_id
         state.canceled = {(fence, instance): now for fence in answer.cancel}
         state.current = None
-        # Something to do, slots that are full, or a delivery that is not settled yet: the next poll
-        # is looked up at once.
-        nothing = not (answer.commands or answer.cancel or answer.more or answer.recheck_seconds)
-        state.answered = waiter.as_answered() if nothing else None
-        waiter.finish(json_response(_body(answer)))
+        # After a cancel, or with a delivery that is not settled yet, the next poll is looked up at
+        # once.
+        settled = not (answer.cancel or answer.recheck_seconds)
+        delivered = tuple(delivery.fence for delivery in answer.commands)
+        state.answered = waiter.as_answered(delivered) if settled else None
+        waiter.finish(poll_response(answer))
 
 
 async def _park(waiter: Waiter, receive: Receive) -> None:
@@ -293,6 +334,11 @@ async def _park(waiter: Waiter, receive: Receive) -> None:
         raise ClientGone
 
 
+def _running(waiter: Waiter, delivered: Sequence[UUID]) -> bool:
+    """Tell whether the agent runs one of these; a finished one's result is on its way."""
+    return any(waiter.holding.get(fence) is False for fence in delivered)
+
+
 def _defect() -> Problem:
     return Problem(500, "internal_error", "something went wrong on the server")
 
@@ -309,39 +355,3 @@ _PROBLEMS = {
 def _problem_of(verdict: PollVerdict) -> Problem | None:
     problem = _PROBLEMS.get(verdict)
     return None if problem is None else problem()
-
-
-def _body(answer: Answer) -> dict[str, Any]:
-    return {
-        "commands": [_command(delivery) for delivery in answer.commands],
-        "cancel": answer.cancel,
-        "config": {
-            "poll_hold_seconds": settings.DM_POLL_HOLD_SECONDS,
-            "max_concurrency": answer.max_concurrency,
-            "live_interval_seconds": settings.DM_LIVE_INTERVAL_SECONDS,
-            "live_chunk_bytes": LIVE_CHUNK_BYTES,
-            "upload_grace_seconds": settings.DM_UPLOAD_GRACE_SECONDS,
-            "server_time": time.time(),
-        },
-    }
-
-
-def _command(delivery: Delivery) -> dict[str, Any]:
-    return {
-        "fence": delivery.fence,
-        "attempt": delivery.attempt,
-        "task_id": delivery.task_id,
-        "command_id": delivery.command_id,
-        "name": delivery.name,
-        "position": delivery.position,
-        "kind": delivery.kind,
-        "body": delivery.body,
-        "interpreter": delivery.interpreter,
-        "parameters": delivery.parameters,
-        "environment": delivery.environment,
-        "working_directory": delivery.working_directory,
-        "run_as": delivery.run_as,
-        "timeout_seconds": delivery.timeout_seconds,
-        "kill_grace_seconds": settings.DM_KILL_GRACE_SECONDS,
-        "output_cap_bytes": settings.DM_OUTPUT_CAP_BYTES,
-    }

@@ -97,6 +97,7 @@ class Reports:
             except Unstorable as error:
                 verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
         if good:
+            self._hosts.reported(caller.host, [result.fence for result in good])
             answer = asyncio.get_running_loop().create_future()
             self._batches.add(_Submitted(caller.host, good, answer))
             for verdict in await answer:
@@ -115,9 +116,10 @@ class Reports:
     def _follow(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
         final = [fence for fence, verdict in verdicts.items() if verdict.verdict in _FINAL]
         self._live_output.ended(caller.host, final)
-        self._hosts.acknowledged(caller.host, final)
+        stored = [fence for fence in final if verdicts[fence].verdict != Verdict.UNKNOWN]
+        self._hosts.acknowledged(caller.host, final, stored)
         if any(verdict.verdict == Verdict.ACCEPTED for verdict in verdicts.values()):
-            self._polls.hint([caller.host])  # a slot is free
+            self._polls.slot_free(caller.host)
 
     async def _write(self, batch: Sequence[_Submitted]) -> None:
         results = [result for item in batch for result in item.results]

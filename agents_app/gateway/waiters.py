@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.http import Problem, Response
     from agents_app.gateway.messages import PollMessage
-    from hosts_app.services import Heartbeat
 
 # A cancel that was answered is answered again after this time, in case that the answer was lost,
 # while the agent kills; sooner would make a loop of polls of it.
@@ -25,9 +24,13 @@ CANCEL_AGAIN_SECONDS = 2.0
 FORGET_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AnsweredPoll:
-    """A poll that this process answered with nothing for the agent to do."""
+    """A poll that this process answered for good: what the next one will say is known.
+
+    ``expected`` are the fences that the next poll lists when all went well, ``delivered`` those of
+    them that the database does not know to have arrived.
+    """
 
     journal_id: UUID
     run: int
@@ -35,7 +38,8 @@ class AnsweredPoll:
     instance_id: UUID
     generation: int
     slots: int | None
-    holding: dict[UUID, bool]
+    expected: set[UUID]
+    delivered: tuple[UUID, ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -43,12 +47,20 @@ class HostState:
     """What this process knows of one host.
 
     ``hint`` counts the reasons to look that came up, ``cleared`` is the count that the last
-    look-up had read before it was sent: a hint that comes in between stays.
+    look-up had read before it was sent: a hint that comes in between stays. ``full``: the last
+    look-up may have left work that finds room when a slot gets free; ``looking`` look-ups are under
+    way that may find so. ``final`` are fences whose results were answered for good, which a poll
+    that was sent before lists still.
     """
 
     host: int
     hint: int = 0
     cleared: int = 0
+    full: bool = True
+    looking: int = 0
+    heard_at: float = float("-inf")
+    heard: tuple[str, str] = ("", "")
+    final: tuple[UUID, ...] = ()
     current: Waiter | None = None
     answered: AnsweredPoll | None = None
     canceled: dict[tuple[UUID, UUID], float] = field(default_factory=dict)
@@ -64,7 +76,6 @@ class Waiter:
     caller: Caller
     holding: dict[UUID, bool]
     hold_until: float
-    heartbeat: Heartbeat | None = None
     first: bool = True
     final: bool = False
     queued: bool = False
@@ -127,11 +138,11 @@ class Waiter:
             and answered.instance_id == message.instance_id
             and answered.generation == self.caller.generation
             and answered.slots == message.slots
-            and answered.holding == self.holding
+            and answered.expected == self.holding.keys()
         )
 
-    def as_answered(self) -> AnsweredPoll:
-        """Return this poll as the one that the next may follow."""
+    def as_answered(self, delivered: tuple[UUID, ...]) -> AnsweredPoll:
+        """Return this poll as the one that the next may follow; it brought these fences."""
         return AnsweredPoll(
             journal_id=self.message.journal_id,
             run=self.message.run,
@@ -139,7 +150,8 @@ class Waiter:
             instance_id=self.message.instance_id,
             generation=self.caller.generation,
             slots=self.message.slots,
-            holding=self.holding,
+            expected={*self.holding, *delivered},
+            delivered=delivered,
         )
 
 
@@ -180,16 +192,44 @@ class Hosts:
         for host in idle:
             del self._states[host]
 
-    def acknowledged(self, host: int, fences: Iterable[UUID]) -> None:
-        """Note that the agent's journal drops these fences: their results were answered for good.
-
-        The host's open poll lists them still. They take no slot any more and there is nothing of
-        them to cancel.
-        """
+    def reported(self, host: int, fences: Iterable[UUID]) -> None:
+        """Note that results of these fences arrived: whatever an open poll says, they ended."""
         state = self._states.get(host)
         if state is not None and state.current is not None:
+            holding = state.current.holding
+            for fence in fences:
+                if fence in holding:
+                    holding[fence] = True
+
+    def acknowledged(self, host: int, fences: Sequence[UUID], stored: Sequence[UUID]) -> None:
+        """Note that the agent's journal drops these fences: their results were answered for good.
+
+        The host's open poll lists them still, and so may the next; ``stored`` are those of them
+        whose result the server has. They take no slot any more and there is nothing of them to
+        cancel.
+        """
+        state = self._states.get(host)
+        if state is None:
+            return
+        if state.current is not None:
             for fence in fences:
                 state.current.holding.pop(fence, None)
+        if state.answered is not None:
+            state.answered.expected.difference_update(fences)
+        state.final = (*state.final, *stored)[-protocol.MAX_HOLDING :]
+
+
+def holding_of(state: HostState, message: PollMessage) -> dict[UUID, bool]:
+    """Return a poll's ``holding`` as fence → finished, without what was answered for good.
+
+    Called once for each new poll of a host: what it does not list, none after it will.
+    """
+    holding = {held.fence: held.state == protocol.HELD_FINISHED for held in message.holding}
+    if state.final:
+        state.final = tuple(fence for fence in state.final if fence in holding)
+        for fence in state.final:
+            del holding[fence]
+    return holding
 
 
 def due_cancels(
@@ -206,8 +246,3 @@ def due_cancels(
         else:
             wait = left if wait is None else min(wait, left)
     return due, wait
-
-
-def holding_of(message: PollMessage) -> dict[UUID, bool]:
-    """Return a poll's ``holding`` as fence → finished."""
-    return {held.fence: held.state == protocol.HELD_FINISHED for held in message.holding}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
+@in_transaction
 def hosts_with_work(hosts: Sequence[int]) -> list[int]:
     """Return those of the hosts (primary keys) that have claimable rows or an unsettled cancel."""
     return [row.host_id for row in run("hosts_with_work", hosts=list(hosts))]

@@ -7,14 +7,14 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from tasks_app.queue.statements import run
-from tasks_app.records import Delivery
+from tasks_app.records import DeliveredCommand, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
 _KEPT = 256  # commands of at most 64 KiB each
-_commands: OrderedDict[UUID, Any] = OrderedDict()
+_commands: OrderedDict[UUID, DeliveredCommand] = OrderedDict()
 
 
 def deliveries_of(rows: Sequence[Any]) -> list[Delivery]:
@@ -34,26 +34,27 @@ def deliveries_of(rows: Sequence[Any]) -> list[Delivery]:
             commands[row.command_uuid] = command
     if missing:
         for command in run("deliveries", commands=sorted(missing)):
-            commands[command.command_id] = _commands[command.command_id] = command
+            commands[command.command_id] = _commands[command.command_id] = _command(command)
         while len(_commands) > _KEPT:
             _commands.popitem(last=False)
-    return [_delivery(row, commands[row.command_uuid]) for row in rows]
+    return [
+        Delivery(fence=row.fence, attempt=row.attempt, command=commands[row.command_uuid])
+        for row in rows
+    ]
 
 
-def _delivery(row: Any, command: Any) -> Delivery:
-    return Delivery(
-        fence=row.fence,
-        attempt=row.attempt,
-        task_id=command.task_id,
-        command_id=command.command_id,
-        name=command.name,
-        position=command.position,
-        kind=command.kind,
-        body=command.body,
-        interpreter=command.interpreter,
-        parameters=json.loads(command.parameters),
-        environment=json.loads(command.environment),
-        working_directory=command.working_directory,
-        run_as=command.run_as,
-        timeout_seconds=command.timeout_seconds,
+def _command(row: Any) -> DeliveredCommand:
+    return DeliveredCommand(
+        task_id=row.task_id,
+        command_id=row.command_id,
+        name=row.name,
+        position=row.position,
+        kind=row.kind,
+        body=row.body,
+        interpreter=row.interpreter,
+        parameters=json.loads(row.parameters),
+        environment=json.loads(row.environment),
+        working_directory=row.working_directory,
+        run_as=row.run_as,
+        timeout_seconds=row.timeout_seconds,
     )

@@ -20,12 +20,12 @@ from tasks_app.queue.deliveries import deliveries_of
 from tasks_app.queue.holding import Fate, Reconciliation, reconcile
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, move_counts, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
-from tasks_app.queue.statements import in_transaction, pin_plans, run
+from tasks_app.queue.statements import in_transaction, run
 from tasks_app.records import Answer, Delivery, Poll, PollVerdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
 
@@ -64,7 +64,6 @@ def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
 
 @in_transaction
 def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
-    pin_plans()
     answers = {poll.host: Answer(poll.host, PollVerdict.SKIPPED) for poll in polls}
     locked = {row.id: row for row in run("poll_lock", hosts=[poll.host for poll in polls])}
     asked: list[_Asked] = []
@@ -101,14 +100,18 @@ def _refusal(host: Any, poll: Poll) -> PollVerdict | None:
 def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
     """Drop polls that are not the newest of their host; store those that are."""
     hosts = [one.poll.host for one in asked]
-    stored = {row.host_id: row for row in run("poll_sessions", hosts=hosts)}
-    retired = _retired(asked)
+    stored = {
+        row.host_id: StoredSession(
+            row.journal_id, row.run, row.seq, row.instance_id, row.instance_age_seconds
+        )
+        for row in run("poll_sessions", hosts=hosts)
+    }
+    retired = _retired([one.poll for one in asked], stored)
     accepted: list[_Asked] = []
     newer: list[_Asked] = []
     shared: list[int] = []
     for one in asked:
-        row = stored.get(one.poll.host)
-        session = row and StoredSession(row.journal_id, row.run, row.seq, row.instance_id)
+        session = stored.get(one.poll.host)
         order = judge_order(one.poll, session, retired[one.poll.host])
         if order is Order.QUARANTINE:
             shared.append(one.poll.host)
@@ -117,24 +120,44 @@ def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
             answers[one.poll.host] = Answer(one.poll.host, PollVerdict.SUPERSEDED)
         else:
             accepted.append(one)
+            if session is not None and session.is_of(one.poll):
+                one.instance_age_seconds = session.instance_age_seconds
             if order is Order.ACCEPT:
                 newer.append(one)
-            elif row is not None:
-                one.instance_age_seconds = row.instance_age_seconds
-    _store(newer)
+    _advance([one.poll for one in newer if _unchanged(one.poll, stored)])
+    _store([one for one in newer if not _unchanged(one.poll, stored)])
     _quarantine(shared)
     return accepted
 
 
-def _retired(asked: Sequence[_Asked]) -> dict[int, dict[UUID, tuple[int, int]]]:
+def _unchanged(poll: Poll, stored: Mapping[int, StoredSession]) -> bool:
+    """Tell whether the agent is the one that is stored: it has polled before, and not restarted."""
+    session = stored.get(poll.host)
+    return session is not None and session.is_of(poll)
+
+
+def _retired(
+    polls: Sequence[Poll], stored: Mapping[int, StoredSession]
+) -> dict[int, dict[UUID, tuple[int, int]]]:
+    """Return which of the polls' journals and instances others replaced, where that matters."""
     retired: dict[int, dict[UUID, tuple[int, int]]] = defaultdict(dict)
-    first = [one.poll for one in asked if one.poll.first]
-    if first:
-        identities = [p.journal_id for p in first] + [p.instance_id for p in first]
-        hosts = [poll.host for poll in first]
-        for row in run("poll_retired", hosts=hosts, identities=identities):
+    new = [poll for poll in polls if poll.first and not _unchanged(poll, stored)]
+    if new:
+        identities = [p.journal_id for p in new] + [p.instance_id for p in new]
+        hosts = [poll.host for poll in new]
+        for row in run("poll_retired", hosts=hosts + hosts, identities=identities):
             retired[row.host_id][row.identity] = (row.run, row.seq)
     return retired
+
+
+def _advance(polls: Sequence[Poll]) -> None:
+    if polls:
+        run(
+            "poll_advance",
+            hosts=[poll.host for poll in polls],
+            runs=[poll.run for poll in polls],
+            seqs=[poll.seq for poll in polls],
+        )
 
 
 def _store(newer: Sequence[_Asked]) -> None:
@@ -172,6 +195,7 @@ def _quarantine(hosts: list[int]) -> None:
 def _reconcile(asked: Sequence[_Asked]) -> None:
     rows: dict[int, list[Any]] = defaultdict(list)
     known: set[tuple[int, UUID]] = set()
+    run("pin_order")
     for row in run("poll_in_flight", hosts=[one.poll.host for one in asked]):
         rows[row.host_id].append(row)
         known.add((row.host_id, row.fence))
@@ -241,7 +265,6 @@ def _claim(asked: Sequence[_Asked]) -> None:
             by_host[one.poll.host] = one
     if not by_host:
         return
-    run("pin_order")
     claimed = run(
         "claim",
         hosts=list(by_host),

@@ -30,6 +30,11 @@ class StoredSession:
     run: int
     seq: int
     instance_id: UUID
+    instance_age_seconds: float
+
+    def is_of(self, poll: Poll) -> bool:
+        """Tell whether the poll comes from this very journal and instance."""
+        return poll.journal_id == self.journal_id and poll.instance_id == self.instance_id
 
     @property
     def pair(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from devops_manager.access.actors import SYSTEM
 from hosts_app.states import HostStatus
 from tasks_app.normalize import normalized_digest
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
-from tasks_app.queue.statements import in_transaction, pin_plans, run
+from tasks_app.queue.statements import in_transaction, run
 from tasks_app.records import Result, ResultVerdict, Verdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
 
@@ -61,7 +61,6 @@ def _reason(error: Exception) -> str:
 
 @in_transaction
 def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
-    pin_plans()
     first: dict[UUID, Result] = {}
     for result in results:
         first.setdefault(result.fence, result)

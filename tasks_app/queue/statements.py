@@ -29,17 +29,19 @@ def run(name: str, **parameters: Any) -> list[Any]:
     return sql.run(_DIRECTORY, name, parameters)
 
 
-def pin_plans() -> None:
-    """Have the rest of the transaction look rows up by key, with or without statistics."""
-    run("pin_plans")
-
-
 def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
     """Run ``function`` in a transaction, again after a deadlock or a serialisation failure.
 
+    All its statements look rows up by key, with or without statistics (``pin_plans.sql``): a plan
+    is made once a connection and then kept, so it must not depend on who came first.
     Inside a transaction of the caller's it runs once: only the outermost may run again, for only it
     starts afresh.
     """
+
+    def once(*args: P.args, **kwargs: P.kwargs) -> R:
+        with transaction.atomic():
+            run("pin_plans")
+            return function(*args, **kwargs)
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,15 +49,13 @@ def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         for attempt in range(1, _TRIES):
             try:
-                with transaction.atomic():
-                    return function(*args, **kwargs)
+                return once(*args, **kwargs)
             except DatabaseError as error:
                 if not isinstance(
                     error.__cause__, errors.DeadlockDetected | errors.SerializationFailure
                 ):
                     raise
                 logger.warning("%s: try %d: %s", function.__name__, attempt, error.__cause__)
-        with transaction.atomic():
-            return function(*args, **kwargs)
+        return once(*args, **kwargs)
 
     return wrapped

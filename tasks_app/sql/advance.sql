@@ -19,11 +19,20 @@ steps AS (
         command.on_failure,
         task.delivery_seconds
     FROM pairs
-    INNER JOIN tasks AS task
-        ON pairs.task_id = task.id AND task.status IN ('running', 'paused')
-    INNER JOIN commands AS command ON task.id = command.task_id
-    INNER JOIN commands_hosts AS row
-        ON command.id = row.command_id AND pairs.host_id = row.host_id
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM tasks
+        WHERE id = pairs.task_id
+        OFFSET 0
+    ) AS task
+    INNER JOIN commands AS command ON pairs.task_id = command.task_id
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM commands_hosts
+        WHERE command_id = command.id AND host_id = pairs.host_id
+        OFFSET 0
+    ) AS row
+    WHERE task.status IN ('running', 'paused')
 ),
 
 places AS (

@@ -19,11 +19,10 @@ picked AS (
     CROSS JOIN LATERAL (
         SELECT row.id
         FROM commands_hosts AS row
-        INNER JOIN tasks AS task ON row.task_id = task.id
         WHERE
             row.host_id = asked.host_id
             AND row.status = 'pending'
-            AND task.status = 'running'
+            AND (SELECT task.status FROM tasks AS task WHERE task.id = row.task_id) = 'running'
             AND row.deadline > now()
             AND (row.not_before IS NULL OR row.not_before <= now())
         ORDER BY row.priority DESC, row.id ASC

@@ -8,11 +8,10 @@ WHERE
     EXISTS (
         SELECT
         FROM commands_hosts AS row
-        INNER JOIN tasks AS task ON row.task_id = task.id
         WHERE
             row.host_id = held.host_id
             AND row.status = 'pending'
-            AND task.status = 'running'
+            AND (SELECT task.status FROM tasks AS task WHERE task.id = row.task_id) = 'running'
             AND row.deadline > now()
             AND (row.not_before IS NULL OR row.not_before <= now())
     )

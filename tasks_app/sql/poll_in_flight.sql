@@ -1,4 +1,5 @@
 -- Purpose: what these hosts have in hand, for counting slots and for reconciliation.
+--          Ordered only so that, with pin_order, no other index can look cheaper.
 -- Locks: none of its own. Under the hosts' locks (poll_lock) the set can only shrink, by reports.
 -- Index: idx_command_hosts_in_flight.
 SELECT
@@ -18,3 +19,4 @@ FROM commands_hosts
 WHERE
     host_id = ANY(%(hosts)s::bigint [])
     AND status IN ('claimed', 'running')
+ORDER BY host_id

@@ -6,7 +6,5 @@ SELECT
     identity,
     run,
     seq
-FROM host_retired_identities
-WHERE
-    host_id = ANY(%(hosts)s::bigint [])
-    AND identity = ANY(%(identities)s::uuid [])
+FROM unnest(%(hosts)s::bigint [], %(identities)s::uuid []) AS asked (host_id, identity)
+INNER JOIN host_retired_identities USING (host_id, identity)

@@ -1,7 +1,7 @@
 -- Purpose: writes results where the fence still matches and the state allows it.
 --          An interruption that the server inferred (it has no result) gives way to a result.
---          What decides is read after the lock and compared above it, so that no other index than
---          the fence's can look cheaper.
+--          What decides is read first and compared above the lock, so that no other index than the
+--          fence's and the host's key can look cheaper.
 -- Locks: the rows FOR NO KEY UPDATE in id order, after tasks (tasks_lock), before commands.
 -- Index: commands_hosts_fence_key, hosts_pkey.
 WITH given AS (
@@ -23,14 +23,18 @@ old AS (
         row.host_id AS row_host_id,
         row.status AS old_status,
         row.result_digest IS NOT NULL AS reported,
+        host.status = 'active' AND host.credential_generation = given.generation AS allowed,
         given.*
     FROM given
     INNER JOIN commands_hosts AS row ON given.fence = row.fence
-    INNER JOIN hosts AS host
-        ON
-            given.host_id = host.id
-            AND given.generation = host.credential_generation
-            AND host.status = 'active'
+    CROSS JOIN LATERAL (
+        SELECT
+            status,
+            credential_generation
+        FROM hosts
+        WHERE id = given.host_id
+        OFFSET 0
+    ) AS host
     ORDER BY row.id
     FOR NO KEY UPDATE OF row
 )
@@ -65,6 +69,7 @@ FROM old
 WHERE
     row.id = old.id
     AND old.row_host_id = old.host_id
+    AND old.allowed
     AND old.old_status = ANY(%(sources)s::text [])
     AND (old.old_status <> 'interrupted' OR NOT old.reported)
 RETURNING

@@ -13,39 +13,52 @@ WITH moved AS (
 ),
 
 pairs AS (
-    SELECT DISTINCT
+    SELECT
         task_id,
-        host_id
+        host_id,
+        array_agg(id) AS ids,
+        array_agg(old_status) AS old_statuses
     FROM moved
+    GROUP BY task_id, host_id
 ),
 
 hosts_in_task AS (
     SELECT
         pairs.task_id,
-        CASE
-            WHEN bool_or(coalesce(moved.old_status, row.status) IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
-            WHEN bool_or(coalesce(moved.old_status, row.status) IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
-                THEN 'failed'
-            WHEN bool_or(coalesce(moved.old_status, row.status) = 'lost') THEN 'lost'
-            WHEN bool_or(coalesce(moved.old_status, row.status) = 'canceled') THEN 'canceled'
-            WHEN bool_or(coalesce(moved.old_status, row.status) = 'skipped') THEN 'skipped'
-            ELSE 'completed'
-        END AS outcome_before,
-        CASE
-            WHEN bool_or(row.status IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
-            WHEN bool_or(row.status IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
-                THEN 'failed'
-            WHEN bool_or(row.status = 'lost') THEN 'lost'
-            WHEN bool_or(row.status = 'canceled') THEN 'canceled'
-            WHEN bool_or(row.status = 'skipped') THEN 'skipped'
-            ELSE 'completed'
-        END AS outcome_after
+        found.outcome_before,
+        found.outcome_after
     FROM pairs
-    INNER JOIN commands AS command ON pairs.task_id = command.task_id
-    INNER JOIN commands_hosts AS row
-        ON command.id = row.command_id AND pairs.host_id = row.host_id
-    LEFT JOIN moved ON row.id = moved.id
-    GROUP BY pairs.task_id, pairs.host_id
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN bool_or(step.old_status IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
+                WHEN bool_or(step.old_status IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
+                    THEN 'failed'
+                WHEN bool_or(step.old_status = 'lost') THEN 'lost'
+                WHEN bool_or(step.old_status = 'canceled') THEN 'canceled'
+                WHEN bool_or(step.old_status = 'skipped') THEN 'skipped'
+                ELSE 'completed'
+            END AS outcome_before,
+            CASE
+                WHEN bool_or(step.status IN ('blocked', 'pending', 'claimed', 'running')) THEN NULL
+                WHEN bool_or(step.status IN ('failed', 'timeout', 'dispatch_failed', 'interrupted'))
+                    THEN 'failed'
+                WHEN bool_or(step.status = 'lost') THEN 'lost'
+                WHEN bool_or(step.status = 'canceled') THEN 'canceled'
+                WHEN bool_or(step.status = 'skipped') THEN 'skipped'
+                ELSE 'completed'
+            END AS outcome_after
+        FROM commands AS command
+        CROSS JOIN LATERAL (
+            SELECT
+                row.status,
+                coalesce(pairs.old_statuses[array_position(pairs.ids, row.id)], row.status) AS old_status
+            FROM commands_hosts AS row
+            WHERE row.command_id = command.id AND row.host_id = pairs.host_id
+            OFFSET 0
+        ) AS step
+        WHERE command.task_id = pairs.task_id
+    ) AS found
 ),
 
 dropped AS (

@@ -5,84 +5,23 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
 from agents_app.gateway import messages
-from agents_app.gateway.authentication import Authentication, Caller
-from agents_app.gateway.database import DatabaseThreads
 from agents_app.gateway.group_commit import GroupCommit
-from agents_app.gateway.heartbeats import Heartbeats
 from agents_app.gateway.http import BodyBudget, ClientGone, Problem
-from agents_app.gateway.polls import Polls
 from agents_app.gateway.results import cap
 from agents_app.gateway.strict_json import decode
-from agents_app.gateway.waiters import CANCEL_AGAIN_SECONDS, Hosts, HostState, due_cancels
+from agents_app.gateway.waiters import CANCEL_AGAIN_SECONDS, HostState, due_cancels
 from devops_manager.lib import secrets
 from hosts_app.models import Host
 from tasks_app.records import StreamOutput
-from tasks_app.services import dispatch
 from tests.factories import make_host, started_task
-
-
-class StoppingDatabase(DatabaseThreads):
-    """Database threads that stop after a look-up was committed, until the test lets it go on."""
-
-    def __init__(self) -> None:
-        super().__init__("test", 4)
-        self.committed = asyncio.Event()
-        self.go_on = asyncio.Event()
-        self.look_ups = 0
-
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        answer = await super().run(function, *args, **kwargs)
-        if function is dispatch.look_up:
-            self.look_ups += 1
-            self.committed.set()
-            await self.go_on.wait()
-        return answer
-
-
-class Parts:
-    """The parts that serve polls, put together as the service does."""
-
-    def __init__(self) -> None:
-        self.database = StoppingDatabase()
-        self.hosts = Hosts()
-        self.polls = Polls(
-            self.database,
-            hosts=self.hosts,
-            heartbeats=Heartbeats(self.database, batch_limit=10),
-            authentication=Authentication(self.database, cache_seconds=30, batch_limit=10),
-        )
-
-
-class Client:
-    """One client of one poll: it stays, until it leaves."""
-
-    def __init__(self, parts: Parts, host: Host, *, seq: int = 1, **changes: Any) -> None:
-        self.left = asyncio.Event()
-        message = messages.PollMessage(
-            journal_id=uuid.UUID(int=1),
-            run=1,
-            instance_id=uuid.UUID(int=2),
-            seq=seq,
-            **{"wait_seconds": 20.0, **changes},
-        )
-        caller = Caller(host=host.pk, host_id=host.host_id, generation=1)
-        self.answer = asyncio.ensure_future(parts.polls.serve(message, caller, self._receive))
-
-    async def _receive(self) -> dict[str, Any]:
-        await self.left.wait()
-        return {"type": "http.disconnect"}
-
-
-async def commands_of(client: Client) -> int:
-    response = await asyncio.wait_for(client.answer, 10)
-    return response.body.count(b'"attempt"')
+from tests.gateway_parts import Client, Parts, fences_of, in_database
 
 
 @pytest.fixture
@@ -90,29 +29,15 @@ def host(transactional_db: None) -> Host:
     return make_host()
 
 
-def run_in_thread(function: Callable[[], object]) -> None:
-    """Run database work of the test in a thread, as an event loop must."""
-
-    def work() -> None:
-        try:
-            function()
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-
-
 def test_a_wake_between_a_look_up_and_its_answer_is_not_missed(host: Host) -> None:
     async def scene() -> None:
         parts = Parts()
         client = Client(parts, host)
         await asyncio.wait_for(parts.database.committed.wait(), 10)  # it has found nothing
-        await asyncio.to_thread(run_in_thread, lambda: started_task([host]))
+        await in_database(lambda: started_task([host]))
         parts.polls.hint([host.pk])
         parts.database.go_on.set()
-        assert await commands_of(client) == 1
+        assert len(await fences_of(client)) == 1
         assert parts.database.look_ups == 2
 
     asyncio.run(scene())
@@ -122,10 +47,10 @@ def test_a_hint_between_two_polls_makes_the_next_one_look(host: Host) -> None:
     async def scene() -> None:
         parts = Parts()
         parts.database.go_on.set()
-        assert await commands_of(Client(parts, host, wait_seconds=0.0)) == 0
-        await asyncio.to_thread(run_in_thread, lambda: started_task([host]))
+        assert len(await fences_of(Client(parts, host, wait_seconds=0.0))) == 0
+        await in_database(lambda: started_task([host]))
         parts.polls.hint([host.pk])
-        assert await commands_of(Client(parts, host, seq=2)) == 1
+        assert len(await fences_of(Client(parts, host, seq=2))) == 1
         assert parts.database.look_ups == 2
 
     asyncio.run(scene())
@@ -135,11 +60,11 @@ def test_a_poll_that_follows_an_answered_one_costs_one_look_up_at_its_end(host: 
     async def scene() -> None:
         parts = Parts()
         parts.database.go_on.set()
-        await commands_of(Client(parts, host, wait_seconds=0.0))
-        await commands_of(Client(parts, host, seq=2, wait_seconds=0.05))
+        await fences_of(Client(parts, host, wait_seconds=0.0))
+        await fences_of(Client(parts, host, seq=2, wait_seconds=0.05))
         assert parts.database.look_ups == 2
         # one that skips a number does not follow: one look-up at once and one at the end
-        await commands_of(Client(parts, host, seq=9, wait_seconds=0.5))
+        await fences_of(Client(parts, host, seq=9, wait_seconds=0.5))
         assert parts.database.look_ups == 4
 
     asyncio.run(scene())
@@ -171,7 +96,7 @@ def test_a_client_that_leaves_during_the_look_up_gets_its_command_next_time(host
         with pytest.raises(ClientGone):
             await first.answer
         parts.database.go_on.set()
-        assert await commands_of(Client(parts, host, seq=2)) == 1
+        assert len(await fences_of(Client(parts, host, seq=2))) == 1
 
     asyncio.run(scene())
     assert host.rows.get().attempt == 1
@@ -189,7 +114,7 @@ def test_a_greater_poll_during_the_look_up_of_the_older_gets_its_command(host: H
             await older.answer
         assert refused.value.code == "poll_superseded"
         parts.database.go_on.set()
-        assert await commands_of(newer) == 1
+        assert len(await fences_of(newer)) == 1
 
     asyncio.run(scene())
 
@@ -216,7 +141,7 @@ def test_a_host_that_another_transaction_holds_is_tried_again(host: Host) -> Non
         await asyncio.wait_for(parts.database.committed.wait(), 10)
         assert not client.answer.done()
         release.set()
-        assert await commands_of(client) == 1
+        assert len(await fences_of(client)) == 1
         assert parts.database.look_ups >= 2
 
     asyncio.run(scene())

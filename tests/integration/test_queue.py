@@ -34,7 +34,8 @@ def test_a_task_runs_step_by_step_on_each_host_and_closes() -> None:
     first, second = FakeAgent(one), FakeAgent(two)
 
     command = only(first.poll())
-    assert (command.position, command.attempt, command.task_id) == (1, 1, task.task_id)
+    assert (command.attempt, command.command.position) == (1, 1)
+    assert command.command.task_id == task.task_id
     assert states(task)[0] == "claimed"
     assert first.poll().commands == ()
     assert states(task)[0] == "running"
@@ -92,11 +93,11 @@ def test_slots_are_counted_by_the_server_and_priority_goes_first() -> None:
     normal = started_task([host], priority=2)
     agent = FakeAgent(host)
     answer = agent.poll()
-    assert [c.task_id for c in answer.commands] == [urgent.task_id, normal.task_id]
+    assert [c.command.task_id for c in answer.commands] == [urgent.task_id, normal.task_id]
     assert answer.more
     assert agent.poll().commands == ()
     agent.report(answer.commands[0].fence)
-    assert only(agent.poll()).task_id == low.task_id
+    assert only(agent.poll()).command.task_id == low.task_id
 
 
 def test_an_agent_that_drains_gets_nothing() -> None:
