@@ -35,10 +35,9 @@ def empty_redis(redis_client: redis.Redis) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _language_of_its_own() -> Iterator[None]:
+def _language_of_its_own() -> None:
     """Forget the language in which a request of the last test was answered in this thread."""
     translation.deactivate()
-    yield
 
 
 @pytest.fixture(scope="session", autouse=True)
