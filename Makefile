@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test lint fmt types agent migrate messages clean \
+.PHONY: help install install-dev run test chaos lint fmt types agent migrate messages clean \
         pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
@@ -13,6 +13,9 @@ BROWSER ?= 1
 # How many pytest processes run side by side, and more options for pytest.
 JOBS ?= 2
 PYTEST_ARGS ?=
+# How long `make chaos` breaks things, and which plan it follows (none: a new one, which it names).
+MINUTES ?= 10
+SEED ?=
 
 # The checks need no real secret; every real start of the project makes or asks for one.
 CHECK_ENV = DM_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')"
@@ -40,6 +43,9 @@ test: install-dev browser-check ## lint, types, contracts and the whole suite (B
 	done; \
 	echo "== make test: $$(($$(date +%s) - began)) s"
 	@if [ "$(BROWSER)" = 0 ]; then echo "BROWSER=0: the browser tests were left out."; fi
+
+chaos: install-dev ## break everything at random under load, check every promise (MINUTES=10 SEED=n)
+	@$(PY) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 pytest-parallel: install-dev
 	$(PY) -m pytest -n $(JOBS) $(addprefix --ignore=,$(SERIAL)) $(PYTEST_ARGS)

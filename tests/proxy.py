@@ -1,8 +1,12 @@
-"""A TCP proxy that a test can cut, restore and freeze: an outage of a server that others share."""
+"""A TCP proxy that a test can cut, restore and freeze: an outage of a server that others share.
+
+With several servers behind it, it is a load balancer: each connection goes to the next one.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import threading
@@ -13,10 +17,14 @@ _CHUNK = 65_536
 
 
 class Proxy:
-    """Forwards ``port`` to a server at (host, port); host may be the directory of a socket."""
+    """Forwards ``port`` to a server at (host, port); host may be the directory of a socket.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._upstream = (host, port)
+    ``others`` are more servers, taken in turn; one that refuses is passed over.
+    """
+
+    def __init__(self, host: str, port: int, *others: tuple[str, int]) -> None:
+        self._upstreams = [(host, port), *others]
+        self._turns = itertools.count()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._flowing = threading.Event()
@@ -65,7 +73,16 @@ class Proxy:
             threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
     def _connect(self) -> socket.socket:
-        host, port = self._upstream
+        """Connect to the server whose turn it is, or to the next that can be reached."""
+        turn = next(self._turns)
+        count = len(self._upstreams)
+        for number in range(turn, turn + count - 1):
+            with contextlib.suppress(OSError):
+                return self._connect_to(*self._upstreams[number % count])
+        return self._connect_to(*self._upstreams[(turn + count - 1) % count])
+
+    @staticmethod
+    def _connect_to(host: str, port: int) -> socket.socket:
         if not host.startswith("/"):
             return socket.create_connection((host, port))
         server = socket.socket(socket.AF_UNIX)
@@ -73,7 +90,8 @@ class Proxy:
         return server
 
     def _forward(self, client: socket.socket) -> None:
-        with client, self._connect() as server:
+        # A server that is away looks to the client like one that hangs up at once.
+        with client, contextlib.suppress(ConnectionError), self._connect() as server:
             with self._lock:
                 if self._listener is None:
                     return

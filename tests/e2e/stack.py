@@ -57,6 +57,8 @@ AGENT_DURATIONS = {
 class Stack:
     """Everything that runs. Use from the main thread only."""
 
+    server_names: tuple[str, ...] = SERVERS
+
     def __init__(self, *, directory: Path, servers: EmbeddedServers) -> None:
         """Choose ports and places; nothing is started yet."""
         self.directory = directory
@@ -67,6 +69,7 @@ class Stack:
         self._program = directory / "devops-agent.pyz"
         self._children: dict[str, Child] = {}
         self._changed: set[str] = set()
+        self.token = ""
         self.api = Client(self.addresses.web_url, "")
 
     # --- everything at once --------------------------------------------------------------------
@@ -76,10 +79,11 @@ class Stack:
         environment = self._environment()
         manage(environment, "migrate", "--verbosity", "0")
         made = manage(environment | {"DM_ADMIN_PASSWORD": PASSWORD}, "first_admin", ADMIN)
-        self.api = Client(self.addresses.web_url, json.loads(made)["token"])
+        self.token = json.loads(made)["token"]
+        self.api = Client(self.addresses.web_url, self.token)
         build_agent(self._program)
         self._describe_servers()
-        for name in SERVERS:
+        for name in self.server_names:
             self._children[name].start()
         self.wait_ready()
         token = self.enrollment_token(auto_approve=True)
@@ -119,11 +123,11 @@ class Stack:
 
     def reconfigure(self, **environment: str) -> None:
         """Restart the server processes with these settings; ``heal`` takes them back."""
-        for name in SERVERS:
+        for name in self.server_names:
             self.stop_process(name)
         self._describe_servers(**environment)
-        self._changed.update(SERVERS)
-        for name in SERVERS:
+        self._changed.update(self.server_names)
+        for name in self.server_names:
             self._children[name].start()
         self.wait_ready()
 
@@ -155,7 +159,7 @@ class Stack:
         self.stop_process(name)
         if name in self._changed:
             self._changed.discard(name)
-            if name in SERVERS:
+            if name in self.server_names:
                 usual = {child.name: child for child in self._servers()}
                 self._children[name] = usual[name]
             else:
@@ -233,8 +237,12 @@ class Stack:
 
     def wait_ready(self) -> None:
         """Wait until web and gateway serve and both see the database and Redis."""
-        for url in (self.addresses.web_url, self.addresses.gateway_url):
+        for url in self.server_urls():
             wait_until(partial(_is_ready, url), START_SECONDS, f"{url} to be ready")
+
+    def server_urls(self) -> list[str]:
+        """Return the address of each process that serves HTTP."""
+        return [self.addresses.web_url, self.addresses.gateway_url]
 
     # --- how they are started ------------------------------------------------------------------
 
