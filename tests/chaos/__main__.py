@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long things break")
     parser.add_argument("--seed", type=int, help="of the plan; drawn and shown if left out")
     parser.add_argument("--plan", action="store_true", help="show the plan and do nothing")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of a good run too")
     options = parser.parse_args(arguments)
     seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     seconds = options.minutes * 60
@@ -37,10 +38,11 @@ def main(arguments: list[str]) -> int:
         for fault in plan:
             print(fault)
         return 0
-    return _attack(plan, seconds, seed)
+    outcome, directory = _attack(plan, seconds, seed=seed, keep=options.keep)
+    return _tell(outcome, directory, seed=seed, keep=options.keep)
 
 
-def _attack(plan: list[Fault], seconds: float, seed: int) -> int:
+def _attack(plan: list[Fault], seconds: float, *, seed: int, keep: bool) -> tuple[Outcome, Path]:
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-seed-{seed}"
     directory = VAR / "chaos" / name
     marks = directory / "marks"
@@ -51,23 +53,24 @@ def _attack(plan: list[Fault], seconds: float, seed: int) -> int:
             stack.start()
             run = Run(stack, plan=plan, seconds=seconds, seed=seed)
             outcome = run.run(marks=marks, run_name=name)
-            if outcome.violations:
+            if outcome.violations or keep:
                 report.keep(stack, directory, outcome.violations)
         finally:
             stack.stop()
             _end_commands(name)
-    return _tell(outcome, directory, seed)
+    return outcome, directory
 
 
-def _tell(outcome: Outcome, directory: Path, seed: int) -> int:
+def _tell(outcome: Outcome, directory: Path, *, seed: int, keep: bool) -> int:
     print(report.table(outcome))
     for text in outcome.violations:
         print(f"VIOLATION {text}")
     if outcome.violations:
         print(f"FAILED with seed {seed}; logs, tables and journals are in {directory}")
         return 1
-    shutil.rmtree(directory)
-    print(f"passed with seed {seed}")
+    if not keep:
+        shutil.rmtree(directory)
+    print(f"passed with seed {seed}" + (f"; logs are in {directory}" if keep else ""))
     return 0
 
 

@@ -37,8 +37,14 @@ def table(outcome: Outcome) -> str:
     ]
     if world is not None:
         states = Counter(row.status for row in world.rows)
+        reasons = Counter(
+            f"{row.status} ({row.error_code})"
+            for row in world.rows
+            if row.status in ("interrupted", "lost", "dispatch_failed")
+        )
         lines += [
             f"commands: {len(world.rows)}: {_listed(states)}",
+            f"why: {_listed(reasons) or 'none broken off'}",
             f"ran (marks): {len(world.marks)}, acknowledged to agents: {len(world.acknowledged)}",
         ]
     lines += [

@@ -103,6 +103,15 @@ def ran_at_most_once(world: World, _ledger: Ledger) -> Iterator[str]:
             yield f"ran and is said never to have started: {row}"
 
 
+def what_ran_was_reported(world: World, _ledger: Ledger) -> Iterator[str]:
+    """The journals survived and everything is connected: whatever ran has its agent's own word."""
+    reported = {str(row.fence) for row in world.rows if row.reported}
+    rows = {str(row.fence): row for row in world.rows}
+    for mark in world.marks:
+        if mark.fence not in reported:
+            yield f"ran and was never reported: {rows.get(mark.fence, mark)}"
+
+
 def _of(row: HostRow) -> Mark:
     return Mark(
         row.hostname, str(row.task_id), str(row.command_id), str(row.attempt), str(row.fence)
@@ -178,6 +187,7 @@ CHECKS: tuple[Check, ...] = (
     created_once,
     all_ended,
     ran_at_most_once,
+    what_ran_was_reported,
     results_are_true,
     acknowledged_is_kept,
     something_happened,

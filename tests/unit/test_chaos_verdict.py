@@ -128,6 +128,7 @@ LIES: dict[str, tuple[Callable[[Case], Case], str]] = {
     "bytes lost and not counted": (row_is(dropped=1), "another output"),
     "canceled by nobody": (row_is(status="canceled"), "nobody asked"),
     "not delivered in an hour": (row_is(status="dispatch_failed"), "an hour"),
+    "ran and lost": (row_is(status="lost", reported=False), "never reported"),
     "acknowledged and lost": (row_is(status="lost", reported=False), "was told"),
 }
 
