@@ -19,7 +19,7 @@ import httpx
 
 from tests.chaos.ledger import FINAL, Ledger, Promised
 from tests.chaos.steps import draw_steps
-from tests.chaos.world import MAX_RUNNING_TASKS
+from tests.chaos.world import MAX_RUNNING_TASKS, QUEUE_CAPACITY
 from tests.e2e.client import Client
 
 CLIENTS = 4
@@ -136,7 +136,8 @@ class LoadClient:
         if answer is None or not answer.is_success:
             return False
         figures = answer.json()
-        return bool(figures["running_tasks"] + figures["queued_tasks"] < MAX_RUNNING_TASKS + 5)
+        open_tasks = figures["running_tasks"] + figures["queued_tasks"]
+        return bool(open_tasks < MAX_RUNNING_TASKS + QUEUE_CAPACITY - 1)
 
     # --- one round -----------------------------------------------------------------------------
 
@@ -170,7 +171,7 @@ class LoadClient:
         dice, setting = self._dice, self._setting
         self._made += 1
         hosts = setting.hosts if dice.random() < 0.5 else (dice.choice(setting.hosts),)
-        body = {
+        body: dict[str, Any] = {
             "name": f"chaos {setting.seed} {self._number}.{self._made}",
             "priority": dice.choice(("low", "normal", "high", "urgent")),
             "target": {"hosts": list(hosts)},

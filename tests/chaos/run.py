@@ -23,6 +23,9 @@ from tests.chaos.world import MAX_RUNNING_TASKS, ChaosStack
 from tests.e2e.stack import NODES
 from tests.invariants import checks
 
+# When it is due, whether it breaks (1) or mends (0, so that it comes first), a number, and the act.
+Due = tuple[float, int, int, Callable[[], None]]
+
 LOOK_SECONDS = 0.05
 RESTART_SECONDS = 1.0
 AUDIT_SECONDS = 10.0
@@ -85,24 +88,24 @@ class Run:
         self._seed = seed
         self._breaker = Breaker(stack)
         self._began = 0.0
-        # (when, what is undone before what breaks, a number to tell them apart, what to do)
-        self._agenda: list[tuple[float, int, int, Callable[[], None]]] = []
+        self._agenda: list[Due] = []
         self.outcome = Outcome(Ledger())
 
     def run(self, *, marks: Path, run_name: str) -> Outcome:
         """Do all of it; what must not be is in the outcome."""
         clients = self._clients(marks, run_name)
         auditor = Auditor(self._stack.servers.database_url, self.outcome)
-        for thread in (*clients, auditor):
-            thread.start()
+        for client in clients:
+            client.start()
+        auditor.start()
         try:
             self._follow_plan()
         finally:
             for client in clients:
                 client.finish()
             self._heal()
-            for thread in clients:
-                thread.join()
+            for client in clients:
+                client.join()
         self._wait_for_quiet()
         auditor.finish()
         auditor.join()
@@ -126,8 +129,8 @@ class Run:
     def _follow_plan(self) -> None:
         self._began = time.monotonic()
         for number, fault in enumerate(self._plan):
-            act = partial(self._inflict, number, fault)
-            heapq.heappush(self._agenda, (fault.at_seconds, 1, number, act))
+            due: Due = (fault.at_seconds, 1, number, partial(self._inflict, number, fault))
+            heapq.heappush(self._agenda, due)
         restart_at = RESTART_SECONDS
         while (now := time.monotonic() - self._began) < self._seconds:
             while self._agenda and self._agenda[0][0] <= now:

@@ -59,9 +59,9 @@ def _acts_kept(promised: Promised, task: TaskRow, rows: list[HostRow]) -> Iterat
                 yield f"delivered after {act} was answered at {told}: {row}"
     words = {(row.hostname, row.position): row for row in rows}
     for key, word in promised.last_words.items():
-        row = words.get(key)
-        if row is None or (row.status, row.exit_code, row.finished_at) != word:
-            yield f"a client was shown {word} for {key}, and now it is {row}"
+        now = words.get(key)
+        if now is None or (now.status, now.exit_code, now.finished_at) != word:
+            yield f"a client was shown {word} for {key}, and now it is {now}"
 
 
 def created_once(world: World, ledger: Ledger) -> Iterator[str]:

@@ -16,8 +16,9 @@ from tests.chaos import plan
 from tests.e2e.stack import NODES, Stack
 from tests.proxy import Proxy
 
-MAX_RUNNING_TASKS = 20
-QUEUE_CAPACITY = 20
+# Few, so that tasks wait for their turn, and now and then the queue is full.
+MAX_RUNNING_TASKS = 8
+QUEUE_CAPACITY = 6
 LIMITS = {
     "DM_MAX_CONCURRENT_TASKS": str(MAX_RUNNING_TASKS),
     "DM_QUEUE_CAPACITY": str(QUEUE_CAPACITY),
