@@ -20,7 +20,7 @@ SEED ?=
 # The checks need no real secret; every real start of the project makes or asks for one.
 CHECK_ENV = DM_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')"
 
-SERIAL := tests/concurrency tests/invariants tests/e2e
+SERIAL := tests/concurrency tests/invariants tests/e2e tests/faults
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager import env
+from devops_manager.lib import fault_points
 
 django_stubs_ext.monkeypatch()  # generic Django classes, such as ModelAdmin[Host], at run time
 
@@ -209,6 +210,9 @@ if DM_OFFLINE_AFTER_SECONDS <= DM_POLL_HOLD_SECONDS:
 # --- the gateway -------------------------------------------------------------------------------
 DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 200, low=1, high=1000)
 DM_GATEWAY_DB_THREADS = env.integer("DM_GATEWAY_DB_THREADS", 4, low=1, high=32)
+
+# --- for tests: where this process fails on purpose (read by fault_points) ----------------------
+DM_FAULT = fault_points.CHOSEN
 
 # --- people ------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"

@@ -94,10 +94,13 @@ class GatewayProcess:
 
     def worker_pid(self) -> int:
         """Return the process id of the worker that serves."""
+        (worker,) = self._workers()
+        return worker
+
+    def _workers(self) -> list[int]:
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        (worker,) = children.read_text().split()
-        return int(worker)
+        return [int(pid) for pid in children.read_text().split()]
 
     def terminate(self) -> None:
         """Ask it to end."""
@@ -109,12 +112,18 @@ class GatewayProcess:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    def go_on(self) -> None:
+        """Let a worker go on that stopped itself."""
+        os.kill(self.worker_pid(), signal.SIGCONT)
+
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self._process is not None
-        worker = self.worker_pid()
+        # Held still, so that it starts no worker between the look at its workers and its end.
+        self._process.send_signal(signal.SIGSTOP)
+        for worker in self._workers():
+            os.kill(worker, signal.SIGKILL)
         self._process.kill()
-        os.kill(worker, signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:

@@ -22,12 +22,14 @@ from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
 from agents_app.gateway.waiters import Hosts
 from agents_app.gateway.wakes import Subscription, ask_for_work
+from devops_manager.lib import fault_points
 
 if TYPE_CHECKING:
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.http import Problem, Receive
 
 _READY_SECONDS = 1.0
+_CLAIMED = b'"commands":[{'
 
 
 class Service:
@@ -102,7 +104,11 @@ class Service:
         if wait is not None:
             self._heartbeats.note(heartbeat_of(caller.host, message))
             raise wait
-        return await self._polls.serve(message, caller, receive)
+        response = await self._polls.serve(message, caller, receive)
+        if fault_points.CHOSEN and _CLAIMED in response.body:
+            fault_points.reach("gateway_exit_after_claim")
+            fault_points.reach("gateway_stop_after_claim")
+        return response
 
     async def report(
         self, body: bytes, caller: Caller, wait: Problem | None, source_ip: str | None
@@ -111,7 +117,10 @@ class Service:
         message = decode(body, messages.REPORT)
         if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
             raise wait
-        return await self._reports.serve(message, caller, source_ip)
+        response = await self._reports.serve(message, caller, source_ip)
+        if fault_points.CHOSEN and message.results:
+            fault_points.reach("gateway_exit_after_report")
+        return response
 
     async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
         """``heartbeat``."""

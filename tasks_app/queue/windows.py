@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from devops_manager.lib import fault_points
 from tasks_app.queue.moves import add_counts, lock_tasks
 from tasks_app.queue.statements import in_transaction, run
 from tasks_app.states import TASK_WITH_ROWS
@@ -31,5 +32,6 @@ def fan_out_window(*, task: int) -> Sequence[int] | None:
     for made in run("fan_out_window", window=window.id):
         deltas[made.command_id][made.status] = made.rows
     add_counts(deltas)
+    fault_points.reach("fan_out_exit_in_window")
     run("fan_out_done", window=window.id)
     return list(window.host_ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devops_manager.lib import announce
+from devops_manager.lib import announce, fault_points
 from tasks_app import cache, queue
 
 
@@ -15,6 +15,7 @@ def fan_out_task(task: int) -> int:
     """
     made = 0
     while (hosts := queue.fan_out_window(task=task)) is not None:
+        fault_points.reach("fan_out_exit_after_window")
         announce.wake(hosts)
         cache.rows_made()
         made += len(hosts)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from devops_manager.access.idempotency import sweep_idempotency_keys
+from devops_manager.lib import fault_points
 from hosts_app.services import sweep_offline_hosts
 from tasks_app import queue
 from tasks_app.models import TaskWindow
@@ -52,6 +53,8 @@ def sweep_deadlines() -> int:
     total = 0
     while True:
         ended, settled = queue.expire_rows()
+        if ended:
+            fault_points.reach("sweep_exit_after_expiry")
         follow_up(settled)
         total += ended
         if ended == 0:

@@ -1,0 +1,121 @@
+"""Faults 8 and 17: simulated agents, a real gateway and real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from django.db import connection
+
+from loadtests import swarm_records
+from loadtests.swarm_agents import Swarm
+from tasks_app.models import CommandHost, Task
+from tests.faults.world import Celery, wait_for
+from tests.gateway_process import GatewayProcess
+
+pytestmark = pytest.mark.timeout(90)
+
+DISPATCHED = 1000
+RESTARTED = 300
+FLUSHES = (100, 400, 700)
+PATIENCE_SECONDS = 30.0
+
+
+async def until(happened: Callable[[], Any], what: str) -> None:
+    end = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+    while not happened():
+        assert asyncio.get_running_loop().time() < end, f"waited in vain for {what}"
+        await asyncio.sleep(0.005)
+
+
+def swarm_of(gateway: GatewayProcess, credentials: list[str]) -> Swarm:
+    return Swarm(
+        host="127.0.0.1",
+        port=gateway.port,
+        credentials=credentials,
+        jitter=random.Random(17).random,
+    )
+
+
+async def start(task: Task) -> None:
+    """Start a task in another thread, as its connection to PostgreSQL blocks."""
+
+    def begin() -> None:
+        swarm_records.start(task)
+        connection.close()
+
+    await asyncio.to_thread(begin)
+
+
+def assert_all_ran_once(hosts: int) -> None:
+    wait_for(lambda: Task.objects.get().status == "completed", "the task to be closed")
+    assert Task.objects.get().completed_hosts == hosts
+    assert CommandHost.objects.filter(attempt=1, status="completed").count() == hosts
+
+
+def refused(swarm: Swarm) -> dict[str, int]:
+    """Return what a gateway that is there answered badly; losing a connection is no answer."""
+    return {what: n for what, n in swarm.figures.errors.items() if what.split()[-1][0] == "5"}
+
+
+def test_redis_emptied_while_a_thousand_hosts_are_served(
+    gateway: GatewayProcess, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    hosts, credentials = swarm_records.make_hosts(DISPATCHED)
+    task = swarm_records.make_task(hosts)
+    swarm = swarm_of(gateway, credentials)
+    celery = Celery(tmp_path / "celery")
+
+    async def dispatch() -> None:
+        await swarm.connect()
+        # "Fan this task out" is in Redis when it is emptied: the sweep has to find the task.
+        await start(task)
+        await until(lambda: redis_client.llen("celery:celery"), "the message")
+        redis_client.flushall()
+        celery.start()
+        for reached in FLUSHES:
+            await until(lambda n=reached: len(swarm.figures.finished) >= n, f"{reached} results")
+            redis_client.flushall()
+        celery.kill()  # what was made is claimed without it
+        await until(lambda: len(swarm.figures.finished) == DISPATCHED, "all results")
+        swarm.stop()
+
+    try:
+        asyncio.run(dispatch())
+    finally:
+        celery.kill()
+    assert_all_ran_once(DISPATCHED)
+    assert swarm.figures.errors == {}
+
+
+def test_many_agents_that_restart_at_once_and_lose_their_gateway(
+    start_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateway = start_gateway()
+    hosts, credentials = swarm_records.make_hosts(RESTARTED)
+    task = swarm_records.make_task(hosts)
+
+    async def all_at_once() -> Swarm:
+        before, after = swarm_of(gateway, credentials), swarm_of(gateway, credentials)
+        await before.connect(at_once=RESTARTED)
+        await until(lambda: before.figures.polls >= RESTARTED, "a poll of each")
+        before.stop()
+        for agent, old in zip(after.agents, before.agents, strict=True):
+            agent.journal, agent.seq = old.journal, old.seq  # another instance of the same agent
+        await after.connect(at_once=RESTARTED)
+        gateway.kill()
+        await asyncio.to_thread(start_gateway, port=gateway.port)
+        await until(lambda: after.figures.connected >= 2 * RESTARTED, "all to be back")
+        await start(task)
+        await until(lambda: len(after.figures.finished) == RESTARTED, "all results")
+        after.stop()
+        return after
+
+    after = asyncio.run(all_at_once())
+    assert sum(refused(after).values()) < 0.01 * after.figures.polls, after.figures.errors
+    assert_all_ran_once(RESTARTED)
