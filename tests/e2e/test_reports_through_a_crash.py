@@ -98,9 +98,7 @@ def test_every_result_that_was_accepted_survives_a_crash(
             )
             stack.servers.postgres.stop_immediate()
             survivors = [(one, list(one.accepted)) for one in reporters]
-            wait_until(
-                lambda: count_refused(reporters) >= REFUSED_REPORTS, 20.0, "refused reports"
-            )
+            wait_until(lambda: count_refused(reporters) >= REFUSED_REPORTS, 20.0, "refused reports")
             stack.servers.postgres.start()
             # Before anything else is sent for them: they are there, as they were accepted.
             for one, fences in survivors:

@@ -17,6 +17,7 @@ from loadtests.swarm_agents import Swarm
 from tasks_app.models import CommandHost, Task
 from tests.faults.world import Celery, wait_for
 from tests.gateway_process import GatewayProcess
+from tests.queue_world import start as fully_started
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -42,14 +43,22 @@ def swarm_of(gateway: GatewayProcess, credentials: list[str]) -> Swarm:
     )
 
 
-async def start(task: Task) -> None:
-    """Start a task in another thread, as its connection to PostgreSQL blocks."""
+async def in_thread(call: Callable[[], Any]) -> None:
+    """Do what asks PostgreSQL, and waits for it, in another thread."""
 
-    def begin() -> None:
-        swarm_records.start(task)
+    def run() -> None:
+        call()
         connection.close()
 
-    await asyncio.to_thread(begin)
+    await asyncio.to_thread(run)
+
+
+async def stop(swarm: Swarm) -> None:
+    """Close all connections, those that are just being made included."""
+    await asyncio.gather(*swarm._tasks)
+    swarm.stop()
+    for _ in range(3):
+        await asyncio.sleep(0)  # each transport says good-bye in a later turn of the loop
 
 
 def assert_all_ran_once(hosts: int) -> None:
@@ -74,7 +83,7 @@ def test_redis_emptied_while_a_thousand_hosts_are_served(
     async def dispatch() -> None:
         await swarm.connect()
         # "Fan this task out" is in Redis when it is emptied: the sweep has to find the task.
-        await start(task)
+        await in_thread(lambda: swarm_records.start(task))
         await until(lambda: redis_client.llen("celery:celery"), "the message")
         redis_client.flushall()
         celery.start()
@@ -83,7 +92,7 @@ def test_redis_emptied_while_a_thousand_hosts_are_served(
             redis_client.flushall()
         celery.kill()  # what was made is claimed without it
         await until(lambda: len(swarm.figures.finished) == DISPATCHED, "all results")
-        swarm.stop()
+        await stop(swarm)
 
     try:
         asyncio.run(dispatch())
@@ -104,16 +113,16 @@ def test_many_agents_that_restart_at_once_and_lose_their_gateway(
         before, after = swarm_of(gateway, credentials), swarm_of(gateway, credentials)
         await before.connect(at_once=RESTARTED)
         await until(lambda: before.figures.polls >= RESTARTED, "a poll of each")
-        before.stop()
+        await stop(before)
         for agent, old in zip(after.agents, before.agents, strict=True):
             agent.journal, agent.seq = old.journal, old.seq  # another instance of the same agent
         await after.connect(at_once=RESTARTED)
         gateway.kill()
         await asyncio.to_thread(start_gateway, port=gateway.port)
         await until(lambda: after.figures.connected >= 2 * RESTARTED, "all to be back")
-        await start(task)
+        await in_thread(lambda: fully_started(task))
         await until(lambda: len(after.figures.finished) == RESTARTED, "all results")
-        after.stop()
+        await stop(after)
         return after
 
     after = asyncio.run(all_at_once())

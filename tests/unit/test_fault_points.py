@@ -44,7 +44,7 @@ def test_a_point_and_its_time() -> None:
 @pytest.mark.parametrize("text", ["nowhere", ":", ":2", "fan_out_exit_in_window:"])
 @pytest.mark.parametrize("more", ["", "x", "0", "-1"])
 def test_what_names_no_point_is_refused(text: str, more: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="^DM_FAULT must be [^\n]+$"):
+    with pytest.raises(ImproperlyConfigured, match=r"^DM_FAULT must be [^\n]+$"):
         parse(text + more)
 
 
