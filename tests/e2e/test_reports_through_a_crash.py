@@ -100,10 +100,11 @@ def test_every_result_that_was_accepted_survives_a_crash(
             survivors = [(one, list(one.accepted)) for one in reporters]
             wait_until(lambda: count_refused(reporters) >= REFUSED_REPORTS, 20.0, "refused reports")
             stack.servers.postgres.start()
-            # Before anything else is sent for them: they are there, as they were accepted.
+            # They are there, as they were accepted, before anything else can have sent them.
             for one, fences in survivors:
                 for fence in fences:
                     assert verdict_of_again(one, fence) == "duplicate"
+            wait_until(lambda: web_is_whole(api), 20.0, "the web process to be whole")
             assert [task.wait(40.0) for task in tasks] == ["completed"] * TASKS
         finally:
             reporters[0].ended.set()
@@ -116,6 +117,13 @@ def test_every_result_that_was_accepted_survives_a_crash(
             assert 1 <= int(reply.headers["retry-after"]) <= 5
     refused = count_refused(reporters)
     print(f"{sum(len(fences) for _, fences in survivors)} accepted before, {refused} refused")
+
+
+def web_is_whole(api: Client) -> bool:
+    """Whether no pooled connection of the web process is one that the crash cut: each says 503."""
+    statuses = {api.ask("GET", "hosts", params={"size": 1}).status_code for _ in range(20)}
+    assert statuses <= {200, 503}
+    return statuses == {200}
 
 
 def verdict_of_again(reporter: Reporter, fence: str) -> str:
