@@ -21,6 +21,7 @@ from tasks_app.queue.holding import Fate, Reconciliation, reconcile
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, move_counts, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
 from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.trail import record_agent
 from tasks_app.records import Answer, Delivery, Poll, PollVerdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
 
@@ -213,11 +214,9 @@ def _reconcile(asked: Sequence[_Asked]) -> None:
 
 
 def _audit_foreign(host: int, fences: Sequence[UUID]) -> None:
-    audit.record(
-        actor=SYSTEM,
+    record_agent(
+        host=host,
         action="host.foreign_fence",
-        object_type="host",
-        object_ids=[str(host)],
         after={"fences": [str(fence) for fence in fences], "where": "poll"},
     )
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DataError, IntegrityError
 
-from devops_manager.access import audit
-from devops_manager.access.actors import SYSTEM
 from hosts_app.states import HostStatus
 from tasks_app.normalize import normalized_digest
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
 from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.trail import record_agent
 from tasks_app.records import Result, ResultVerdict, Verdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
 
@@ -180,10 +179,4 @@ def _judge(results: Sequence[Result]) -> dict[UUID, Verdict]:
 
 
 def _audit(action: str, result: Result, after: dict[str, str]) -> None:
-    audit.record(
-        actor=SYSTEM,
-        action=action,
-        object_type="host",
-        object_ids=[str(result.host)],
-        after={"fence": str(result.fence), **after},
-    )
+    record_agent(host=result.host, action=action, after={"fence": str(result.fence), **after})

@@ -57,7 +57,9 @@ def test_nothing_of_another_host_is_seen_or_changed(
     assert everything() == before
     assert live_output.read(UUID(fence), "stdout", 0) == (b"", 0)
     event = AuditEvent.objects.filter(action="host.foreign_fence").latest("pk")
-    assert event.object_id == str(thief.host.host_id)
-    assert fence in event.after["fences"]
+    # By its public id, under which the page of the host shows what happened to it.
+    assert (event.object_type, event.object_id) == ("host", str(thief.host.host_id))
+    assert event.actor == f"agent:{thief.host.host_id}"
+    assert fence in str(event.after)
     if state != "completed":
         assert owner.verdict(fence) == "accepted"
