@@ -10,7 +10,8 @@ from pytest_django import DjangoDbBlocker
 
 from devops_manager.embedded.ports import free_port
 from tests.factories import make_enrolled_host
-from tests.gateway_process import GatewayProcess
+from tests.gateway_process import GatewayProcess, database_url
+from tests.invariants.checks import violations
 from tests.protocol.client import Agent
 
 
@@ -51,6 +52,16 @@ def lonely_gateway(
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def promises_hold(transactional_db: None) -> Iterator[None]:
+    """Whatever was said to a gateway, every promise of docs/reliability.md holds after it.
+
+    For the modules whose tests move rows: a twentieth of a second a test is much for the others.
+    """
+    yield
+    assert violations(database_url()) == []
 
 
 @pytest.fixture

@@ -215,6 +215,7 @@ def test_another_method(agent: Agent, method: str) -> None:
     assert reply.headers["allow"] == "POST"
 
 
+@pytest.mark.usefixtures("promises_hold")
 def test_a_body_of_a_gibibyte_takes_no_memory(gateway: GatewayProcess, agent: Agent) -> None:
     def resident_kib() -> int:
         status = Path(f"/proc/{gateway.worker_pid()}/status").read_text()

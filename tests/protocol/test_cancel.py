@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import pytest
+
 from devops_manager.access.actors import SYSTEM
 from tasks_app.models import CommandHost, Task
 from tasks_app.services import lifecycle
 from tests.factories import started_task
 from tests.gateway_process import GatewayProcess
 from tests.protocol.client import Agent, eventually, fences, lose, only
+
+pytestmark = pytest.mark.usefixtures("promises_hold")
 
 
 def cancel(task: Task) -> None:

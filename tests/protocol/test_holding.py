@@ -6,6 +6,8 @@ import time
 import uuid
 from collections.abc import Callable
 
+import pytest
+
 from devops_manager.access.actors import SYSTEM
 from devops_manager.access.models import AuditEvent
 from hosts_app.models import HostSession
@@ -13,6 +15,8 @@ from tasks_app.models import CommandHost
 from tasks_app.services import lifecycle
 from tests.factories import started_task
 from tests.protocol.client import Agent, eventually, fences, lose, only, result
+
+pytestmark = pytest.mark.usefixtures("promises_hold")
 
 
 def row(fence: str) -> CommandHost:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import pytest
 import redis
 
 from devops_manager.access.models import AuditEvent
@@ -14,6 +15,8 @@ from tasks_app import live_output
 from tests.factories import started_task
 from tests.gateway_process import GatewayProcess
 from tests.protocol.client import Agent, only, result
+
+pytestmark = pytest.mark.usefixtures("promises_hold")
 
 
 def chunk(fence: str, offset: int, data: str, **changes: Any) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 
+import pytest
+
 from devops_manager.access.actors import SYSTEM
 from devops_manager.access.models import AuditEvent
 from hosts_app.models import Host, HostHeartbeat, HostSession
@@ -12,6 +14,8 @@ from hosts_app.services import release_quarantine
 from tests.factories import started_task
 from tests.gateway_process import GatewayProcess
 from tests.protocol.client import Agent, eventually, fences, only
+
+pytestmark = pytest.mark.usefixtures("promises_hold")
 
 
 def stored(agent: Agent) -> tuple[int, int] | None:

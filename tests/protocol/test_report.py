@@ -15,6 +15,8 @@ from tasks_app.models import CommandHost, CommandOutput
 from tests.factories import started_task
 from tests.protocol.client import Agent, fences, lose, only, result, send
 
+pytestmark = pytest.mark.usefixtures("promises_hold")
+
 
 def delivered(agent: Agent, count: int = 1) -> list[str]:
     """Deliver some commands, and let the agent say that they run."""
