@@ -25,6 +25,7 @@ DISPATCHED = 1000
 RESTARTED = 300
 FLUSHES = (100, 400, 700)
 PATIENCE_SECONDS = 30.0
+LONG_POLLS = {"DM_POLL_HOLD_SECONDS": "10", "DM_OFFLINE_AFTER_SECONDS": "30"}
 
 
 async def until(happened: Callable[[], Any], what: str) -> None:
@@ -73,8 +74,9 @@ def refused(swarm: Swarm) -> dict[str, int]:
 
 
 def test_redis_emptied_while_a_thousand_hosts_are_served(
-    gateway: GatewayProcess, redis_client: redis.Redis, tmp_path: Path
+    start_gateway: Callable[..., GatewayProcess], redis_client: redis.Redis, tmp_path: Path
 ) -> None:
+    gateway = start_gateway(**LONG_POLLS)
     hosts, credentials = swarm_records.make_hosts(DISPATCHED)
     task = swarm_records.make_task(hosts)
     swarm = swarm_of(gateway, credentials)
@@ -105,7 +107,7 @@ def test_redis_emptied_while_a_thousand_hosts_are_served(
 def test_many_agents_that_restart_at_once_and_lose_their_gateway(
     start_gateway: Callable[..., GatewayProcess],
 ) -> None:
-    gateway = start_gateway()
+    gateway = start_gateway(**LONG_POLLS)
     hosts, credentials = swarm_records.make_hosts(RESTARTED)
     task = swarm_records.make_task(hosts)
 
@@ -118,7 +120,7 @@ def test_many_agents_that_restart_at_once_and_lose_their_gateway(
             agent.journal, agent.seq = old.journal, old.seq  # another instance of the same agent
         await after.connect(at_once=RESTARTED)
         gateway.kill()
-        await asyncio.to_thread(start_gateway, port=gateway.port)
+        await asyncio.to_thread(start_gateway, port=gateway.port, **LONG_POLLS)
         await until(lambda: after.figures.connected >= 2 * RESTARTED, "all to be back")
         await in_thread(lambda: fully_started(task))
         await until(lambda: len(after.figures.finished) == RESTARTED, "all results")
