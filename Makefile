@@ -3,7 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test chaos lint fmt types agent migrate messages clean \
+.PHONY: help install install-dev run test chaos mutants lint fmt types agent migrate messages \
+        clean \
         pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
@@ -84,6 +85,9 @@ migrate: install ## bring the database in DATABASE_URL (or that of `make run`) u
 
 messages: install-dev ## collect the strings for translation and compile the catalogues
 	$(PY) -m devops_manager.messages update
+
+mutants: install-dev ## take each safeguard out in a copy, and see the test that guards it fail
+	@$(PY) -m devops_manager.embedded $(PY) -m tests.mutants
 
 clean: ## remove .venv, caches, and what `make run` and `make test` left, also outside the clone
 	@if [ -x $(PY) ] && [ -d var ]; then $(PY) -m devops_manager.embedded --clean; \

@@ -54,6 +54,16 @@ def test_a_run_is_counted_and_the_id_stays(reopen: Callable[[], Journal]) -> Non
     assert reopen().journal_id == second.journal_id != first.journal_id
 
 
+def test_every_write_is_synced_before_it_counts(reopen: Callable[[], Journal]) -> None:
+    """With WAL, FULL is what makes SQLite sync at each commit; NORMAL only syncs checkpoints."""
+    journal = reopen()
+    assert journal._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert not journal._db.in_transaction
+    journal.accept([make("a")], "boot")
+    assert not journal._db.in_transaction
+
+
 def test_states_and_commands_survive(reopen: Callable[[], Journal]) -> None:
     journal = reopen()
     sent = parse_command(command("echo $1", parameters=["a"], environment={"A": "b"}))

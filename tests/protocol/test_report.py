@@ -104,6 +104,15 @@ def test_a_fence_that_nobody_knows_is_unknown(agent: Agent) -> None:
     assert agent.verdict("00000000-0000-4000-8000-000000000000") == "unknown"
 
 
+def test_a_result_under_a_fence_that_the_row_no_longer_has_leaves_the_row_alone(
+    agent: Agent,
+) -> None:
+    (fence,) = delivered(agent)
+    before = row(fence).revision
+    assert agent.verdict("00000000-0000-4000-8000-000000000000") == "unknown"
+    assert (row(fence).status, row(fence).revision) == ("running", before)
+
+
 def test_another_hosts_fence_is_unknown_audited_and_changes_nothing(
     agent: Agent, make_agent: Callable[..., Agent]
 ) -> None:

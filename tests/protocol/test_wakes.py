@@ -9,9 +9,11 @@ from collections.abc import Callable
 import redis
 from django.conf import settings
 
+from devops_manager.lib import announce
 from hosts_app.models import HostSession
 from tests.factories import started_task
 from tests.gateway_process import GatewayProcess
+from tests.held_commits import held_commits
 from tests.protocol.client import Agent, eventually, fences, send
 
 
@@ -47,6 +49,24 @@ def test_a_wake_between_two_polls_is_not_missed(agent: Agent, redis_client: redi
     poll = agent.open_poll()
     assert len(fences(poll.reply())) == 1
     assert time.monotonic() - poll.sent_at < 6
+
+
+def test_a_wake_during_the_first_look_up_is_not_missed(
+    gateway: GatewayProcess, agent: Agent, redis_client: redis.Redis
+) -> None:
+    with held_commits("host_sessions") as held:
+        poll = agent.open_poll()
+        # The look-up has found nothing to do; all that is left of it is its commit.
+        eventually(lambda: held.blocked() == 1)
+        started_task([agent.host])
+        assert announce._background.flush()
+        # One channel, one order: who complains of this has heard the wake.
+        redis_client.publish(settings.DM_WAKE_CHANNEL, b"comes after the wake")
+        eventually(lambda: "comes after the wake" in gateway.log)
+        held.release()
+        # The query for pending work is a minute away, the end of the hold eight seconds.
+        eventually(lambda: poll.answered, seconds=4)
+    assert len(fences(poll.reply())) == 1
 
 
 def test_wakes_that_cannot_be_read_do_no_harm(agent: Agent, redis_client: redis.Redis) -> None:
