@@ -4,8 +4,7 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test chaos mutants lint fmt types agent migrate messages \
-        clean \
-        pytest-parallel pytest-serial browser-check
+        clean pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
 # ONCE=1: run the demonstration and end. BROWSER=0: leave the browser tests out.

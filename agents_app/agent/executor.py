@@ -13,9 +13,8 @@ from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import LiveFeed
 from agents_app.agent.messages import Command, parse_command
 from agents_app.agent.records import Outcome, build_record
-from agents_app.agent.spawn import ChildRegistry, Spawner
+from agents_app.agent.spawn import Spawner
 from agents_app.agent.supervise import Supervision, never_started
-from agents_app.agent.tree import pids_with_fence
 from agents_app.protocol import (
     HELD_ACCEPTED,
     HELD_RUNNING,
@@ -46,7 +45,6 @@ class Executor:
         *,
         journal: Journal,
         spawner: Spawner,
-        children: ChildRegistry,
         feed: LiveFeed,
         limits: Limits,
         boot_id: str,
@@ -55,7 +53,6 @@ class Executor:
         """Runs nothing until ``recover`` and ``accept`` are called."""
         self._journal = journal
         self._spawner = spawner
-        self._children = children
         self._feed = feed
         self._limits = limits
         self._boot_id = boot_id
@@ -73,7 +70,7 @@ class Executor:
         What was started is interrupted; what was not may start after the next good poll.
         """
         for fence, _, boot_id in self._journal.left_over(HELD_RUNNING):
-            self._finish(fence, build_record(fence, _interrupted(fence, boot_id, self._boot_id)))
+            self._finish(fence, build_record(fence, self._interrupted(fence, boot_id)))
         for fence, text, _ in self._journal.left_over(HELD_ACCEPTED):
             self._recovered[fence] = parse_command({**json.loads(text), "fence": fence})
 
@@ -109,7 +106,7 @@ class Executor:
         if started:
             faults.exit_at("after_start_before_ack")
         self._wake_reporter()
-        self._children.reap_orphans()
+        self._spawner.tidy()
 
     def cancel(self, fence: str) -> None:
         """End the command if it runs, see that it never starts if it waits, else do nothing."""
@@ -180,7 +177,7 @@ class Executor:
             del self._running[fence]
             self._idle.notify_all()
         self._start_waiting()
-        self._children.reap_orphans()
+        self._spawner.tidy()
 
     def _outcome(self, supervision: Supervision) -> Outcome:
         fence = supervision.command.fence
@@ -199,6 +196,28 @@ class Executor:
         log.info("%s is %s after %d ms", fence, outcome.status, outcome.execution_time_ms)
         return outcome
 
+    def _interrupted(self, fence: str, boot_then: str) -> Outcome:
+        """What can honestly be said of a command that ran when the agent ended."""
+        if boot_then and self._boot_id and boot_then != self._boot_id:
+            return Outcome(
+                RESULT_INTERRUPTED,
+                error_code="host_restarted",
+                error_message="The host restarted while the command ran.",
+            )
+        pids = self._spawner.pids_of(fence)
+        if pids:
+            listed = ", ".join(str(pid) for pid in pids[:20])
+            return Outcome(
+                RESULT_INTERRUPTED,
+                error_code="agent_restarted_still_running",
+                error_message=f"The agent restarted; the command still ran as pid {listed}.",
+            )
+        return Outcome(
+            RESULT_INTERRUPTED,
+            error_code="agent_restarted",
+            error_message="The agent restarted; the command was gone.",
+        )
+
     def _finish(self, fence: str, record: str) -> None:
         self._journal.finish(fence, record)
         faults.exit_at("after_result_journaled")
@@ -211,26 +230,3 @@ class Executor:
 
 def _never(fence: str, status: str) -> str:
     return build_record(fence, never_started(status))
-
-
-def _interrupted(fence: str, boot_then: str, boot_now: str) -> Outcome:
-    """What can honestly be said of a command that ran when the agent ended."""
-    if boot_then and boot_now and boot_then != boot_now:
-        return Outcome(
-            RESULT_INTERRUPTED,
-            error_code="host_restarted",
-            error_message="The host restarted while the command ran.",
-        )
-    pids = pids_with_fence(fence)
-    if pids:
-        listed = ", ".join(str(pid) for pid in sorted(pids)[:20])
-        return Outcome(
-            RESULT_INTERRUPTED,
-            error_code="agent_restarted_still_running",
-            error_message=f"The agent restarted; the command was still running as pid {listed}.",
-        )
-    return Outcome(
-        RESULT_INTERRUPTED,
-        error_code="agent_restarted",
-        error_message="The agent restarted; the command was gone.",
-    )

@@ -54,17 +54,28 @@ def host_facts(settings: Settings) -> dict[str, object]:
         "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
         "arch": system.machine[:LONGEST_ARCH],
         "machine_id": machine_id(settings),
-        "facts": {
-            "kernel": system.release,
-            "python": ".".join(str(part) for part in sys.version_info[:3]),
-            "cpu_count": os.cpu_count() or 0,
-            "memory_bytes": _memory()[0],
-        },
+        "facts": _details(),
     }
     address = _own_address(settings.server)
     if address:
         facts["ip"] = address
     return facts
+
+
+def host_description(settings: Settings, process_tracking: str) -> dict[str, object]:
+    """What a poll tells of the host when it changed; ``process_tracking`` is a fact as well."""
+    told = host_facts(settings)
+    known = {key: value for key, value in told.items() if key in ("os", "arch", "ip")}
+    return {**known, "facts": {**_details(), "process_tracking": process_tracking}}
+
+
+def _details() -> dict[str, object]:
+    return {
+        "kernel": os.uname().release,
+        "python": ".".join(str(part) for part in sys.version_info[:3]),
+        "cpu_count": os.cpu_count() or 0,
+        "memory_bytes": _memory()[0],
+    }
 
 
 class LoadReader:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import os
 import sqlite3
 import threading
 import time
@@ -16,6 +18,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from agents_app.agent.messages import Command
+from agents_app.agent.records import truncate_record
 from agents_app.protocol import HELD_ACCEPTED, HELD_FINISHED, HELD_RUNNING
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,8 @@ JOURNAL_FILE = "journal.sqlite3"
 ANSWERED_SECONDS = 7 * 86400
 ANSWERED_ROWS = 2000
 PRUNE_EVERY = 100
+# With less than this on its disk the agent takes no work: it is kept for results without output.
+ROOM_BYTES = 1024 * 1024
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -47,6 +52,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the file, or set a damaged one aside and begin a new journal."""
         self._lock = threading.RLock()
+        self._directory = path.parent
         self._db = _open(path)
         self.writable = True
         self.run = 0
@@ -78,6 +84,11 @@ class Journal:
                     log.error("the journal cannot be written: %s", error)
                 self.writable = False
                 raise JournalError(str(error)) from error
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether commands may be accepted: they can be written, and their results will fit."""
+        return self.writable and _free_bytes(self._directory) >= ROOM_BYTES
 
     def begin_run(self) -> None:
         """Count this start of the agent; make the journal's id at the first. JournalError."""
@@ -146,26 +157,35 @@ class Journal:
         self._states[fence] = HELD_RUNNING
 
     def finish(self, fence: str, record: str) -> None:
-        """Keep the final record; the command is erased. On a full disk it stays in memory."""
+        """Keep the final record; the command is erased.
+
+        On a full disk it is kept without its output, and if even that does not fit, in memory.
+        """
         with self._lock:
             if self._states.get(fence) == HELD_FINISHED:
                 return
             self._states[fence] = HELD_FINISHED
             self._unsaved[fence] = record
-            with contextlib.suppress(JournalError):
+            try:
                 self._save()
+            except JournalError:
+                self._save_shorter(fence, record)
+
+    def _save_shorter(self, fence: str, record: str) -> None:
+        """Where the whole record does not fit, one without output may; then that is the result."""
+        try:
+            with self._writing() as db:
+                _write_record(db, fence, truncate_record(record))
+        except JournalError:
+            return
+        log.warning("the output of %s is dropped: the disk is full", fence)
+        del self._unsaved[fence]
 
     def _save(self) -> None:
         """Write the results that are only in memory."""
         with self._writing() as db:
             for fence, record in self._unsaved.items():
-                db.execute(
-                    "INSERT INTO attempts (fence, state, command, boot_id, record, changed_at)"
-                    " VALUES (?, ?, '', '', ?, ?) ON CONFLICT (fence) DO UPDATE SET"
-                    " state = excluded.state, command = '', record = excluded.record,"
-                    " changed_at = excluded.changed_at",
-                    (fence, HELD_FINISHED, record, time.time()),
-                )
+                _write_record(db, fence, record)
         self._unsaved.clear()
 
     def try_again(self) -> bool:
@@ -251,6 +271,16 @@ class Journal:
             )
 
 
+def _write_record(db: sqlite3.Connection, fence: str, record: str) -> None:
+    db.execute(
+        "INSERT INTO attempts (fence, state, command, boot_id, record, changed_at)"
+        " VALUES (?, ?, '', '', ?, ?) ON CONFLICT (fence) DO UPDATE SET"
+        " state = excluded.state, command = '', record = excluded.record,"
+        " changed_at = excluded.changed_at",
+        (fence, HELD_FINISHED, record, time.time()),
+    )
+
+
 def _prune(db: sqlite3.Connection, now: float) -> None:
     db.execute("DELETE FROM answered WHERE answered_at < ?", (now - ANSWERED_SECONDS,))
     db.execute(
@@ -258,6 +288,18 @@ def _prune(db: sqlite3.Connection, now: float) -> None:
         " (SELECT fence FROM answered ORDER BY answered_at DESC LIMIT -1 OFFSET ?)",
         (ANSWERED_ROWS,),
     )
+
+
+def _free_bytes(directory: Path) -> float:
+    """What this process may still write there."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return math.inf
+    if not found.f_blocks:  # a file system that does not tell
+        return math.inf
+    blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    return blocks * found.f_frsize
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ from agents_app.agent.identity import (
     read_identity,
     set_draining,
 )
-from agents_app.agent.service import read_journal, run_until_signalled
+from agents_app.agent.service import NotNowError, read_journal, run_until_signalled
 from agents_app.agent.transport import Refused, TransportError
 
 EXIT_OK = 0
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config, os.environ)
         _set_up_log(settings)
         return int(options.function(settings, options))
-    except ConfigError as error:
+    except (ConfigError, NotNowError) as error:
         sys.stderr.write(f"devops-agent: {error}" + "\n")
-        return EXIT_CONFIG
+        return EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_FAILED
 

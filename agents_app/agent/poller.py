@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ UNWRITABLE_SECONDS = 5.0
 # A server that answers at once, so often in a row, with nothing to do is not to be hammered.
 EMPTY_ANSWERS = 5
 EMPTY_PAUSE_SECONDS = 1.0
+# How often it is looked whether the host has changed: another kernel, more memory, a new address.
+DESCRIBE_SECONDS = 3600.0
 
 
 class PollLoop:
@@ -53,14 +56,19 @@ class PollLoop:
         feed: LiveFeed,
         credentials: CredentialSource,
         boot_id: str,
+        describe: Callable[[], dict[str, object]],
     ) -> None:
-        """The loop does nothing until ``run``."""
+        """The loop does nothing until ``run``. ``describe`` says what the host is like now."""
         self._settings = settings
         self._journal = journal
         self._executor = executor
         self._feed = feed
         self._credentials = credentials
         self._boot_id = boot_id
+        self._describe = describe
+        self._described: dict[str, object] = {}
+        self._described_at = 0.0
+        self._told: dict[str, object] = {}
         self._channel = Channel(settings)
         self._load = LoadReader(settings.state_dir)
         self._state_path = Path(settings.state_dir)
@@ -151,6 +159,7 @@ class PollLoop:
         if self._stop.is_set():
             return 0.0
         parsed = parse_poll_answer(answer)
+        self._told = message.get("host", self._told)
         self._feed.configuration = parsed.configuration
         self._executor.accept(parsed.commands, parsed.cancel)
         self._note_slots(message.get("slots"))
@@ -180,13 +189,23 @@ class PollLoop:
         }
         if slots is not None:
             message["slots"] = slots
+        host = self._host_news()
+        if host:
+            message["host"] = host
         holding = self._journal.holding()
         message["holding"] = [{"fence": fence, "state": state} for fence, state in holding]
         return message
 
+    def _host_news(self) -> dict[str, object] | None:
+        """What the host is like, as long as the server has not heard it."""
+        now = time.monotonic()
+        if not self._described or now - self._described_at >= DESCRIBE_SECONDS:
+            self._described, self._described_at = self._describe(), now
+        return self._described if self._described != self._told else None
+
     def _wait_seconds(self, slots: int | None) -> float:
         """No hold where the answer decides something: what to start, or that the drain is known."""
-        if not self._journal.writable:
+        if not self._journal.takes_work:
             return min(UNWRITABLE_SECONDS, self._settings.poll_wait_seconds)
         if self._executor.has_recovered or (slots == 0 and self._noted_slots != 0):
             return 0.0
@@ -198,7 +217,7 @@ class PollLoop:
         unanswered = sum(state == HELD_FINISHED for _, state in holding)
         slots: int | None = self._settings.max_concurrency or None
         full = unanswered >= MOST_UNANSWERED or len(holding) >= MAX_HOLDING // 2
-        if full or not self._journal.writable or is_draining(self._state_path):
+        if full or not self._journal.takes_work or is_draining(self._state_path):
             slots = 0
         return slots
 

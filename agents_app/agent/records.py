@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+from collections.abc import Callable
 
 from agents_app.agent.output import Capture, JsonDict, combined_digest
 from agents_app.protocol import RESULT_COMPLETED, RESULT_FAILED
 
 LONGEST_MESSAGE = 2000
+OUTPUT_DID_NOT_FIT = "Its output is missing: the agent's disk was full."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +66,17 @@ def build_record(
 
 def reduce_record(record: str) -> str:
     """The same result without text and output: all bytes count as dropped, the digest stays."""
+    return _without_output(record, lambda _: "")
+
+
+def truncate_record(record: str) -> str:
+    """The same result without output, and why: for a disk that has no room for the whole."""
+    return _without_output(record, lambda message: message or OUTPUT_DID_NOT_FIT)
+
+
+def _without_output(record: str, message_from: Callable[[str], str]) -> str:
     fields = json.loads(record)
-    fields["error_message"] = ""
+    fields["error_message"] = message_from(fields["error_message"])
     for stream in ("stdout", "stderr"):
         total = fields[stream]["total_bytes"]
         fields[stream] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from agents_app.agent import AGENT_VERSION, facts
+from agents_app.agent.cgroup import CommandGroups, own_cgroup
 from agents_app.agent.config import ConfigError, Settings
 from agents_app.agent.enroll import enroll_until_done, read_token
 from agents_app.agent.executor import Executor, Limits
@@ -31,11 +33,15 @@ WORK_DIRECTORY = "work"
 EXIT_AT_ONCE = 1
 
 
+class NotNowError(Exception):
+    """The agent cannot start now, but may a little later: its disk is full, most likely."""
+
+
 class Service:
     """One agent on one state directory. ``run`` returns when it was asked to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        """Takes the state directory and opens the journal. Raises ConfigError."""
+        """Takes the state directory and opens the journal. Raises ConfigError, NotNowError."""
         os.umask(0o077)
         prepare_state_dir(settings.state_path)
         self._settings = settings
@@ -54,7 +60,6 @@ class Service:
             return
         server = self._settings.server
         log.info("agent %s for host %s on %s", AGENT_VERSION, identity.host_id, server)
-        become_subreaper()
         self._serve(CredentialSource(self._settings.state_path, identity))
         self._journal.close()
         self._lock.release()
@@ -73,16 +78,20 @@ class Service:
 
     def _serve(self, credentials: CredentialSource) -> None:
         settings, journal = self._settings, self._journal
-        boot_id, feed, children = facts.boot_id(), LiveFeed(), ChildRegistry()
+        boot_id, feed = facts.boot_id(), LiveFeed()
+        groups = CommandGroups(own_cgroup(), owner=settings.state_dir)
+        tracking = "subreaper" if become_subreaper() else "session"
         reporter = ReportLoop(
             settings=settings, journal=journal, feed=feed, credentials=credentials
         )
         executor = Executor(
             journal=journal,
             spawner=Spawner(
-                settings.state_path / WORK_DIRECTORY, children, facts.host_name(settings)
+                settings.state_path / WORK_DIRECTORY,
+                ChildRegistry(),
+                facts.host_name(settings),
+                groups,
             ),
-            children=children,
             feed=feed,
             limits=Limits(settings.max_concurrency, settings.max_output_bytes),
             boot_id=boot_id,
@@ -95,6 +104,9 @@ class Service:
             feed=feed,
             credentials=credentials,
             boot_id=boot_id,
+            describe=lambda: facts.host_description(
+                settings, "cgroup" if groups.in_use else tracking
+            ),
         )
         executor.recover()
         reporting = _start("report", reporter.run)
@@ -108,12 +120,13 @@ class Service:
         reporting.join(timeout=FLUSH_SECONDS)
         reporter.abort()
         reporting.join(timeout=1.0)
+        groups.close()
 
 
 def run_until_signalled(settings: Settings) -> None:
     """Run the agent in this process. TERM or INT ends it in order, a second one at once.
 
-    Raises ConfigError if it cannot start.
+    Raises ConfigError if it cannot start, NotNowError if it may a little later.
     """
     service = Service(settings)
     reader, writer = os.pipe()
@@ -139,7 +152,11 @@ def _open_journal(path: Path) -> Journal:
     try:
         return Journal(path)
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"cannot use the journal {path}: {error}") from error
+        text = f"cannot use the journal {path}: {error}"
+        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if no_room or isinstance(error, sqlite3.OperationalError):
+            raise NotNowError(text) from error
+        raise ConfigError(text) from error
 
 
 def _start(name: str, target: Callable[[], None]) -> threading.Thread:

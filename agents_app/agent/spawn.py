@@ -16,10 +16,12 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from agents_app.agent.cgroup import CommandGroup, CommandGroups
 from agents_app.agent.messages import Command
-from agents_app.agent.tree import FENCE_VARIABLE
+from agents_app.agent.processes import child_pids
+from agents_app.agent.tree import FENCE_VARIABLE, pids_with_fence
 from agents_app.protocol import KIND_COMMAND
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -52,6 +54,13 @@ class Account:
     switch: bool
 
 
+class Started(NamedTuple):
+    """A command that runs, and its cgroup if it has one."""
+
+    process: subprocess.Popen[bytes]
+    group: CommandGroup | None
+
+
 class ChildRegistry:
     """The processes that the agent started itself, so that reaping orphans leaves them alone."""
 
@@ -74,18 +83,10 @@ class ChildRegistry:
     def reap_orphans(self) -> None:
         """Collect ended processes that came to the agent from commands that are over."""
         with self._lock:
-            for pid in _own_children():
+            for pid in child_pids("self"):
                 if pid not in self._pids:
                     with contextlib.suppress(ChildProcessError):
                         os.waitpid(pid, os.WNOHANG)
-
-
-def _own_children() -> list[int]:
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += [int(pid) for pid in (task / "children").read_text().split()]
-    return found
 
 
 def resolve_account(run_as: str) -> Account:
@@ -136,7 +137,13 @@ def build_environment(command: Command, account: Account, hostname: str) -> dict
 class Spawner:
     """Starts commands and removes what they needed on disk."""
 
-    def __init__(self, work_dir: Path, children: ChildRegistry, hostname: str) -> None:
+    def __init__(
+        self,
+        work_dir: Path,
+        children: ChildRegistry,
+        hostname: str,
+        groups: CommandGroups | None = None,
+    ) -> None:
         """``work_dir`` is emptied: script files of an earlier agent are of no use.
 
         Commands find ``hostname`` in their environment, as the server knows this host by it.
@@ -144,11 +151,12 @@ class Spawner:
         self._work_dir = work_dir
         self._children = children
         self._hostname = hostname
+        self._groups = groups or CommandGroups(None)
         self._lock = threading.Lock()
         shutil.rmtree(work_dir, ignore_errors=True)
 
     @contextlib.contextmanager
-    def started(self, command: Command) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, command: Command) -> Iterator[Started]:
         """The running process, with its output on pipes. Its files go at the end. StartError."""
         if command.defect:
             raise StartError("invalid_command", f"The command is not valid: {command.defect}.")
@@ -170,15 +178,27 @@ class Spawner:
                 raise StartError(
                     "script_not_written", f"Its text cannot be written: {error.strerror}."
                 ) from error
-            process = self._popen(argv, command, account, cwd, stdin)
+            started = self._popen(argv, command, account, cwd, stdin)
             try:
-                yield process
+                yield started
             finally:
-                self._children.release(process.pid)
+                self._children.release(started.process.pid)
+                if started.group is not None:
+                    self._groups.release(started.group)
+
+    def pids_of(self, fence: str) -> list[int]:
+        """What still runs of a command that an earlier start of the agent began."""
+        group = self._groups.find(fence)
+        return sorted({*pids_with_fence(fence), *(group.pids() if group is not None else ())})
+
+    def tidy(self) -> None:
+        """Collect what ended in the background of commands that are over."""
+        self._children.reap_orphans()
+        self._groups.sweep()
 
     def _popen(
         self, argv: list[str], command: Command, account: Account, cwd: str, stdin: BinaryIO
-    ) -> subprocess.Popen[bytes]:
+    ) -> Started:
         user = account.uid if account.switch else None
         group = account.gid if account.switch else None
         try:
@@ -198,8 +218,9 @@ class Spawner:
                     group=group,
                     extra_groups=groups,
                 )
+                taken_in = self._groups.take_in(process.pid, command.fence)
                 pids.add(process.pid)
-                return process
+                return Started(process, taken_in)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise _start_error(error, argv[0], cwd, account) from error
 

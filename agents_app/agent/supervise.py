@@ -15,7 +15,7 @@ from collections.abc import Callable
 from agents_app.agent.messages import Command
 from agents_app.agent.output import Capture
 from agents_app.agent.records import Outcome, exit_outcome
-from agents_app.agent.spawn import Spawner, StartError
+from agents_app.agent.spawn import Spawner, Started, StartError
 from agents_app.agent.tree import ProcessTree
 from agents_app.protocol import (
     RESULT_CANCELED,
@@ -79,9 +79,9 @@ class Supervision:
         started_at = time.time()
         clock = time.monotonic()
         try:
-            with self._spawner.started(self.command) as process:
+            with self._spawner.started(self.command) as started:
                 self.on_started.set()
-                outcome = self._watch(process, clock)
+                outcome = self._watch(started, clock)
         except StartError as error:
             outcome = Outcome(RESULT_FAILED, error_code=error.code, error_message=str(error))
         finally:
@@ -100,10 +100,11 @@ class Supervision:
             os.close(self._wake_writer)
             self._wake_writer = -1
 
-    def _watch(self, process: subprocess.Popen[bytes], started: float) -> Outcome:
-        tree = ProcessTree(process.pid, self.command.fence)
+    def _watch(self, started: Started, clock: float) -> Outcome:
+        process = started.process
+        tree = ProcessTree(process.pid, self.command.fence, started.group)
         try:
-            ending = self._follow(process, tree, started)
+            ending = self._follow(process, tree, clock)
         except BaseException:
             # A defect here must not leave a command running that nobody watches.
             tree.kill()

@@ -1,8 +1,9 @@
 """Finding and signalling every process of a command, children that left its group included.
 
 A process belongs to a command if it is in the command's session or process group, carries the
-command's fence in its environment, or descends from one that does. One that cleared its environment
-*and* left the session *and* lost its parent cannot be told apart; that needs a cgroup.
+command's fence in its environment, descends from one that does, or is in the command's cgroup.
+Where there is no cgroup, one that cleared its environment *and* left the session *and* lost its
+parent cannot be told apart.
 """
 
 from __future__ import annotations
@@ -12,54 +13,24 @@ import ctypes
 import os
 import signal
 from pathlib import Path
-from typing import NamedTuple
+
+from agents_app.agent.cgroup import CommandGroup
+from agents_app.agent.processes import Process, process_table, read_process
 
 FENCE_VARIABLE = "DM_FENCE"
 
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class Process(NamedTuple):
-    """A line of the process table. ``started`` tells a reused pid from the process it was."""
-
-    pid: int
-    state: str
-    parent: int
-    group: int
-    session: int
-    started: int
-
-
-def become_subreaper() -> None:
+def become_subreaper() -> bool:
     """Have orphans of commands come to the agent instead of to init, where they would be lost.
 
-    Does nothing on systems without it; there, descendants are found by session and environment.
+    False on systems without it; there, descendants are found by session and environment.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def process_table() -> dict[int, Process]:
-    """All processes, zombies included, by pid."""
-    table = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            process = read_process(int(entry.name))
-            if process is not None:
-                table[process.pid] = process
-    return table
-
-
-def read_process(pid: int) -> Process | None:
-    """One process from /proc, or None if it is gone."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    if len(fields) < 20:
-        return None
-    return Process(pid, fields[0], int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
+        library = ctypes.CDLL(None, use_errno=True)
+        return int(library.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
+    return False
 
 
 def carries_fence(pid: int, fence: str) -> bool:
@@ -83,22 +54,27 @@ def pids_with_fence(fence: str) -> list[int]:
 class ProcessTree:
     """The processes of one command, found anew at each question."""
 
-    def __init__(self, root_pid: int, fence: str) -> None:
-        """``root_pid`` leads the command's session and must not be reaped while this is used."""
+    def __init__(self, root_pid: int, fence: str, group: CommandGroup | None = None) -> None:
+        """``root_pid`` leads the command's session and must not be reaped while this is used.
+
+        ``group`` is the command's cgroup, if it has one.
+        """
         self._root_pid = root_pid
         self._fence = fence
+        self._group = group
         root = read_process(root_pid)
         self._root_started = root.started if root else 0
 
     def alive(self) -> list[Process]:
         """The members that still run."""
+        grouped = self._group.pids() if self._group is not None else set()
         table = process_table()
         table.pop(os.getpid(), None)
         children: dict[int, list[int]] = {}
         for process in table.values():
             children.setdefault(process.parent, []).append(process.pid)
         found: set[int] = set()
-        pending = [p.pid for p in table.values() if self._is_own(p)]
+        pending = [p.pid for p in table.values() if p.pid in grouped or self._is_own(p)]
         while pending:
             pid = pending.pop()
             if pid not in found:
@@ -128,4 +104,6 @@ class ProcessTree:
 
     def kill(self) -> list[Process]:
         """KILL every member."""
+        if self._group is not None:
+            self._group.kill()
         return self.send(signal.SIGKILL)

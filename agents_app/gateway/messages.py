@@ -44,6 +44,15 @@ class HeldMessage(Struct, frozen=True, gc=False):
     state: Literal["accepted", "running", "finished"]
 
 
+class HostMessage(Struct, frozen=True):
+    """What a host is like; told when it changed. What is left out stays as it was."""
+
+    os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)] | None = None
+    arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)] | None = None
+    ip: Annotated[str, Meta(max_length=45)] | None = None
+    facts: dict[str, Any] | None = None
+
+
 class PollMessage(Struct, frozen=True):
     """``poll``."""
 
@@ -58,6 +67,7 @@ class PollMessage(Struct, frozen=True):
     holding: Annotated[tuple[HeldMessage, ...], Meta(max_length=protocol.MAX_HOLDING)] = ()
     slots: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     wait_seconds: Seconds | None = None
+    host: HostMessage | None = None
 
 
 class HeartbeatMessage(Struct, frozen=True):
@@ -144,8 +154,11 @@ def fault_of(facts: dict[str, Any]) -> str | None:
     """Return why facts cannot be stored, or None."""
     if _deeper(facts, _MAX_DEPTH):
         return f"facts are nested more than {_MAX_DEPTH} deep"
-    if _NUL.search(msgspec.json.encode(facts)):
+    text = msgspec.json.encode(facts)
+    if _NUL.search(text):
         return "a fact has a NUL character"
+    if len(text) > protocol.MAX_SMALL_BODY_BYTES:
+        return f"facts take more than {protocol.MAX_SMALL_BODY_BYTES} bytes"
     return None
 
 

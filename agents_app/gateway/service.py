@@ -13,6 +13,7 @@ from agents_app import protocol
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
+from agents_app.gateway.descriptions import Descriptions
 from agents_app.gateway.enrollments import Enrollments
 from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response, json_response, unavailable
@@ -47,6 +48,7 @@ class Service:
             batch_limit=limit,
         )
         self._heartbeats = Heartbeats(self._database, batch_limit=limit)
+        self._descriptions = Descriptions(self._database, batch_limit=limit)
         self._polls = Polls(
             self._database,
             hosts=self._hosts,
@@ -104,6 +106,8 @@ class Service:
         if wait is not None:
             self._heartbeats.note(heartbeat_of(caller.host, message))
             raise wait
+        if message.host is not None:
+            self._descriptions.note(caller.host, message.host)
         response = await self._polls.serve(message, caller, receive)
         if fault_points.CHOSEN and _CLAIMED in response.body:
             fault_points.reach("gateway_exit_after_claim")

@@ -8,6 +8,7 @@ from hosts_app.services.changes import (
     revoke_credential,
     update_host,
 )
+from hosts_app.services.descriptions import Description, record_descriptions
 from hosts_app.services.groups import (
     add_hosts,
     create_group,
@@ -20,6 +21,7 @@ from hosts_app.services.groups import (
 from hosts_app.services.heartbeats import Heartbeat, Load, record_heartbeats, sweep_offline_hosts
 
 __all__ = [
+    "Description",
     "Heartbeat",
     "Load",
     "add_hosts",
@@ -29,6 +31,7 @@ __all__ = [
     "disable_host",
     "enable_host",
     "grant_group",
+    "record_descriptions",
     "record_heartbeats",
     "reject_hosts",
     "release_quarantine",

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from agents_app.agent.cgroup import CommandGroup, group_name, own_cgroup
 from agents_app.agent.identity import Identity, prepare_state_dir, write_identity
 from tests.agent.fake_gateway import CREDENTIAL, HOST_ID, FakeGateway
+from tests.agent.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -100,6 +102,15 @@ class AgentProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
+    def end_leftovers(self) -> None:
+        """End the commands that a killed agent has left, and remove their cgroups."""
+        parent = own_cgroup()
+        for path in parent.glob(group_name(str(self.state_dir)) + "*") if parent else ():
+            group = CommandGroup(path)
+            group.kill()
+            wait_until(lambda group=group: not group.pids())
+            path.rmdir()
+
     def journal(self, query: str) -> list[tuple[object, ...]]:
         path = self.state_dir / "journal.sqlite3"
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
@@ -118,6 +129,7 @@ def make_agent(tmp_path: Path, gateway: FakeGateway) -> Iterator[Callable[[], Ag
     for agent in made:
         if agent.process is not None and agent.process.poll() is None:
             agent.kill()
+        agent.end_leftovers()
         print(agent.log.read_text() if agent.log.exists() else "")
 
 

@@ -61,6 +61,21 @@ def test_each_start_counts_a_run_and_is_a_new_instance(
     assert first["journal_id"] == second["journal_id"]
 
 
+def test_the_host_is_described_until_the_server_has_heard_it(
+    gateway: FakeGateway, agent: AgentProcess
+) -> None:
+    gateway.script("poll", problem(503, "unavailable", Retry_After="0"))
+    agent.start()
+    gateway.wait_for(lambda: len(gateway.polls) >= 4, "four polls")
+    refused, heard, *later = gateway.polls
+    assert refused["host"] == heard["host"]
+    assert {"os", "arch", "ip", "facts"} == set(heard["host"])
+    facts = heard["host"]["facts"]
+    assert set(facts) == {"kernel", "python", "cpu_count", "memory_bytes", "process_tracking"}
+    assert facts["process_tracking"] in {"cgroup", "subreaper"}
+    assert ["host" in poll for poll in later] == [False] * len(later)
+
+
 def test_a_superseded_poll_makes_a_new_journal_and_keeps_what_it_holds(
     gateway: FakeGateway, agent: AgentProcess
 ) -> None:

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import json
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -204,6 +206,18 @@ def test_a_quick_command_sends_its_result_alone(gateway: FakeGateway, agent: Age
     gateway.deliver(sent)
     gateway.result(sent)
     assert [len(report["output"]) for report in gateway.reports] == [0]
+
+
+def test_200_mb_of_output_leave_the_agent_small(gateway: FakeGateway, agent: AgentProcess) -> None:
+    agent.start()
+    printed = 200_000_000
+    sent = command(f"head -c {printed} /dev/zero", output_cap_bytes=262_144)
+    gateway.deliver(sent)
+    stdout = gateway.result(sent)["stdout"]
+    assert (stdout["total_bytes"], stdout["dropped_bytes"]) == (printed, printed - 262_144)
+    status = Path(f"/proc/{agent.pid}/status").read_text()
+    (peak_kib,) = re.findall(r"VmHWM:\s+(\d+)", status)
+    assert int(peak_kib) < 100 * 1024
 
 
 def test_bytes_arrive_as_they_were_printed(gateway: FakeGateway, agent: AgentProcess) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agents_app.agent.faults import EXIT_STATUS
-from agents_app.agent.tree import process_table
+from agents_app.agent.processes import process_table
 from tests.agent.conftest import AgentProcess
 from tests.agent.fake_gateway import FakeGateway, command, problem
 from tests.agent.waiting import wait_until
@@ -55,6 +55,22 @@ def test_killed_in_mid_run_it_reports_interrupted_and_runs_nothing_twice(
     assert f"pid {left[0]}." in result["error_message"]
     assert marker.read_text() == "ran\n"
     gateway.next_poll(lambda poll: poll["holding"] == [])
+
+
+def test_a_command_that_kills_its_agent_as_its_first_act_runs_once(
+    gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
+) -> None:
+    """No moment is earlier: what the journal says then was written before the command ran."""
+    marker = tmp_path / "marker"
+    agent.start()
+    sent = command(f"kill -KILL $PPID; echo ran >>{marker}")
+    gateway.deliver(sent)
+    agent.wait()
+    wait_until(marker.exists)
+    assert agent.journal("SELECT fence, state FROM attempts") == [(sent["fence"], "running")]
+    agent.start()
+    assert gateway.result(sent)["status"] == "interrupted"
+    assert marker.read_text() == "ran\n"
 
 
 def test_it_says_when_the_command_is_gone(gateway: FakeGateway, agent: AgentProcess) -> None:

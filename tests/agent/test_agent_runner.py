@@ -18,10 +18,11 @@ from typing import Any
 import pytest
 
 from agents_app.agent.messages import parse_command
+from agents_app.agent.processes import read_process
 from agents_app.agent.records import Outcome
 from agents_app.agent.spawn import ChildRegistry, Spawner
 from agents_app.agent.supervise import Supervision
-from agents_app.agent.tree import become_subreaper, read_process
+from agents_app.agent.tree import become_subreaper
 from tests.agent.fake_gateway import command
 from tests.agent.waiting import wait_until
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from hosts_app.models import Host, HostHeartbeat
 from tests.gateway_process import GatewayProcess
 from tests.protocol.client import Agent, eventually, send
@@ -48,3 +50,33 @@ def test_health_and_readiness(gateway: GatewayProcess, transactional_db: None) -
     assert (ready.status, ready.json["database"]) == (200, "ok")
     assert send(gateway.port, "/healthz", method="HEAD").status == 200
     assert send(gateway.port, "/readyz", {}).status == 405
+
+
+def test_what_a_poll_tells_of_its_host_is_kept_and_the_rest_stays(agent: Agent) -> None:
+    before = Host.objects.get(pk=agent.host.pk)
+    facts = {"kernel": "6.1", "process_tracking": "cgroup", "disks": [{"name": "sda"}]}
+    agent.poll(host={"os": "Debian 13", "ip": "192.0.2.9", "facts": facts})
+    told = Host.objects.filter(pk=agent.host.pk, os="Debian 13")
+    eventually(told.exists)
+    host = told.get()
+    assert (host.ip, host.facts, host.arch) == ("192.0.2.9", facts, before.arch)
+    assert host.hostname == before.hostname
+    agent.poll(host={"ip": "fe80::1%eth0"})
+    eventually(Host.objects.filter(pk=agent.host.pk, ip="fe80::1", facts=facts).exists)
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({"ip": "not an address"}, "host.ip"),
+        ({"os": "a\nb"}, "host.os"),
+        ({"facts": {"a": "\0"}}, "host.facts"),
+        ({"facts": {"a": "x" * 70_000}}, "host.facts"),
+        ({"facts": []}, "host.facts"),
+    ],
+)
+def test_what_cannot_be_kept_of_a_host_is_named(
+    agent: Agent, told: dict[str, object], field: str
+) -> None:
+    reply = agent.poll(host=told)
+    assert (reply.status, list(reply.json["errors"])) == (400, [field])

@@ -1,0 +1,159 @@
+"""Commands in cgroups of their own: real ones, where cgroup v2 is here and may be divided."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents_app.agent import cgroup
+from agents_app.agent.cgroup import CommandGroups, own_cgroup
+from agents_app.agent.processes import read_process
+from agents_app.agent.tree import become_subreaper
+from tests.agent.conftest import AgentProcess
+from tests.agent.fake_gateway import FakeGateway, command
+from tests.agent.waiting import wait_until
+
+# It leaves the group, the session, its parent and its environment; only a cgroup still holds it.
+DAEMON = """\
+(exec env -i PATH="$PATH" setsid sh -c 'sh -c "echo \\$\\$ >{pid}; exec sleep 600" & exit 0' \
+    >/dev/null 2>&1 </dev/null &)
+until [ -s {pid} ]; do sleep 0.02; done
+{then}
+"""
+
+
+def is_alive(pid: int) -> bool:
+    process = read_process(pid)
+    return process is not None and process.state not in "ZX"
+
+
+def written_pid(path: Path) -> int:
+    return int(wait_until(lambda: path.exists() and path.read_text().strip()))
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Path:
+    found = own_cgroup()
+    groups = CommandGroups(found, owner=str(tmp_path))
+    if found is None or not groups.in_use:
+        pytest.skip("needs a cgroup v2 that may be divided: be root, or have one delegated")
+    groups.close()
+    return found
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    become_subreaper()
+    yield
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+
+
+def test_a_daemon_that_left_everything_is_killed_with_its_command(
+    parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
+) -> None:
+    agent.start()
+    first = gateway.next_poll()
+    assert first["host"]["facts"]["process_tracking"] == "cgroup"
+    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
+    gateway.deliver(sent)
+    daemon = written_pid(tmp_path / "pid")
+    gateway.cancel(sent["fence"])
+    assert gateway.result(sent)["status"] == "canceled"
+    assert not is_alive(daemon)
+    wait_until(lambda: list(parent.glob(f"devops-agent-*-{sent['fence']}")) == [])
+
+
+def test_what_a_finished_command_left_goes_on_and_its_group_goes_when_it_ends(
+    parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
+) -> None:
+    agent.start()
+    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exit 0"))
+    gateway.deliver(sent)
+    assert gateway.result(sent)["status"] == "completed"
+    daemon = written_pid(tmp_path / "pid")
+    assert is_alive(daemon)
+    (group,) = parent.glob(f"devops-agent-*-{sent['fence']}")
+    assert (group / "cgroup.procs").read_text().split() == [str(daemon)]
+    os.kill(daemon, signal.SIGKILL)
+    wait_until(lambda: not group.exists())
+
+
+def test_after_a_restart_the_group_says_what_still_runs(
+    parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
+) -> None:
+    agent.start()
+    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
+    gateway.deliver(sent)
+    daemon = written_pid(tmp_path / "pid")
+    gateway.holding_state(sent["fence"], "running")
+    (group,) = parent.glob(f"devops-agent-*-{sent['fence']}")
+    agent.kill()
+    try:
+        agent.start()
+        result = gateway.result(sent)
+    finally:
+        (group / "cgroup.kill").write_text("1")
+    assert result["error_code"] == "agent_restarted_still_running"
+    assert str(daemon) in result["error_message"]
+    wait_until(lambda: not group.exists())
+
+
+def test_what_was_forked_before_the_command_was_moved_is_moved_too(
+    parent: Path, subreaper: None, tmp_path: Path
+) -> None:
+    groups = CommandGroups(parent, owner=str(tmp_path))
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", DAEMON.format(pid=tmp_path / "pid", then="exit 0")]
+    )
+    daemon = written_pid(tmp_path / "pid")
+    # Ended, and not reaped: the daemon is a child of this process by now.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        group = groups.take_in(process.pid, "a-fence")
+        assert group is not None
+        assert group.pids() == {daemon}
+        group.kill()
+    finally:
+        os.kill(daemon, signal.SIGKILL)
+        groups.close()
+    process.wait()
+    os.waitpid(daemon, 0)
+    groups.release(group)
+    assert not group.path.exists()
+    assert own_cgroup() == parent
+
+
+def test_where_no_group_can_be_made_commands_run_without(tmp_path: Path) -> None:
+    groups = CommandGroups(Path("/proc/no-such-cgroup"), owner="x")
+    assert not groups.in_use
+    assert groups.take_in(os.getpid(), "a-fence") is None
+    assert groups.find("a-fence") is None
+    groups.close()
+
+
+@pytest.mark.parametrize(
+    ("mounts", "found"),
+    [
+        ("30 24 0:26 / {place} rw - cgroup2 cgroup2 rw\n", "{place}/own"),
+        ("30 24 0:26 /own {place}/own rw - cgroup2 cgroup2 rw\n", "{place}/own"),
+        ("30 24 0:26 / {place} rw - cgroup cgroup rw\n", None),
+        ("30 24 0:26 /another {place} rw - cgroup2 cgroup2 rw\n", None),
+        ("30 24 0:26 / {place}/not-there rw - cgroup2 cgroup2 rw\n", None),
+        ("", None),
+    ],
+)
+def test_the_own_cgroup_is_read_from_the_mounts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, found: str | None
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "mounts").write_text(mounts.format(place=tmp_path))
+    monkeypatch.setattr(cgroup, "MOUNTS", tmp_path / "mounts")
+    monkeypatch.setattr(cgroup, "_cgroup_of", lambda _pid: "/own")
+    expected = found and Path(found.format(place=tmp_path))
+    assert own_cgroup() == expected
