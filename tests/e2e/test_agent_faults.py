@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from agents_app.agent.identity import set_draining
 from tests.e2e.client import Client, step, wait_until
 from tests.e2e.conftest import Marked
 from tests.e2e.stack import Stack
@@ -76,3 +80,71 @@ def test_dead_at_a_named_point_and_started_again(
     assert row["status"] == status
     assert task.wait() == ("completed" if status == "completed" else "failed")
     assert lines(mark) == ["run"] * runs
+
+
+def test_a_clock_that_is_a_day_off_times_nothing_out_and_is_shown(
+    stack: Stack, api: Client, tmp_path: Path
+) -> None:
+    off = {"node-2": timedelta(days=1), "node-3": timedelta(days=-1)}
+    for node, error in off.items():
+        # Python imports this before anything else: the agent's clock is wrong from its start.
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "sitecustomize.py").write_text(
+            f"import time\nright = time.time\n"
+            f"time.time = lambda: right() + {error.total_seconds()}\n"
+        )
+        stack.stop_process(node)
+        stack.start_process(node, PYTHONPATH=str(tmp_path / node))
+
+    def shown(node: str) -> timedelta:
+        heartbeat = api.get(f"hosts/{stack.host_id(node)}")["heartbeat"]
+        return timedelta(milliseconds=heartbeat["clock_skew_ms"])
+
+    for node, error in off.items():
+        wait_until(
+            lambda node=node, error=error: abs(shown(node) - error) < timedelta(seconds=5),
+            10.0,
+            f"the clock of {node} to be shown",
+        )
+    asked_at = datetime.now(UTC)
+    task = api.start_task(
+        "A wrong clock", [step("sleep 2; echo done", timeout_seconds=4)], target=stack.target(*off)
+    )
+    assert task.wait() == "completed"
+    for node in off:
+        row = task.row(node)
+        times = [row[name] for name in ("claimed_at", "started_at", "finished_at")]
+        claimed_at, started_at, finished_at = map(datetime.fromisoformat, times)
+        assert asked_at - timedelta(seconds=1) < claimed_at <= started_at < finished_at
+        assert finished_at < asked_at + timedelta(seconds=20)
+        assert 2000 <= row["execution_time_ms"] < 4000
+        assert task.output(node)["stdout"]["head"] == "done\n"
+
+
+def test_a_draining_agent_finishes_what_runs_and_takes_nothing_new(
+    stack: Stack, api: Client, marks: Path
+) -> None:
+    state = stack.directory / "agents" / "node-1"
+    target = stack.target("node-1")
+    go = marks / "go"
+    running = api.start_task(
+        "Goes on", [step(f"until test -e {go}; do sleep 0.1; done")], target=target
+    )
+    running.wait_row("node-1", "running")
+
+    def known() -> bool:
+        """Whether a poll that offered no slots was answered."""
+        with closing(sqlite3.connect(f"file:{state}/journal.sqlite3?mode=ro", uri=True)) as db:
+            return db.execute("SELECT value FROM meta WHERE key = 'slots'").fetchall() == [("0",)]
+
+    set_draining(state, True)
+    try:
+        wait_until(known, 10.0, "the server to know of the drain")
+        later = api.start_task("Must wait", [step("echo at last")], target=target)
+        later.wait_row("node-1", "pending")
+        go.touch()
+        assert running.wait() == "completed"
+        assert later.row("node-1")["status"] == "pending"
+    finally:
+        set_draining(state, False)
+    assert later.wait() == "completed"

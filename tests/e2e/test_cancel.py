@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.e2e.client import Client, step, wait_until
 from tests.e2e.conftest import Marked
-from tests.e2e.stack import Stack
+from tests.e2e.stack import DURATIONS, NODES, Stack
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -22,6 +24,18 @@ setsid sh -c 'nohup sleep 600 > /dev/null 2>&1 & exit 0' &
 sleep 600
 """
 SLEEPERS = 5
+
+# The same with TERM ignored, which children inherit: nothing but KILL ends any of it.
+DEAF_FAMILY = """\
+trap '' TERM
+sleep 600 &
+(sleep 600; sleep 600) &
+setsid sh -c 'sleep 600; sleep 600' &
+sleep 600
+sleep 600
+"""
+DEAF = 7
+KILL_GRACE_SECONDS = float(DURATIONS["DM_KILL_GRACE_SECONDS"])
 
 
 def test_a_canceled_command_goes_with_its_whole_tree(
@@ -39,6 +53,32 @@ def test_a_canceled_command_goes_with_its_whole_tree(
     assert task.wait() == "canceled"
     assert task.row("node-1", 2)["status"] == "canceled"
     assert task.state()["canceled_hosts"] == 1
+
+
+def test_cancel_of_five_trees_that_ignore_term(stack: Stack, api: Client, marked: Marked) -> None:
+    more = ("node-4", "node-5")
+    token = stack.enrollment_token(auto_approve=True)
+    for node in more:
+        stack.start_agent(node, token)
+    try:
+        stack.wait_online(*more)
+        nodes = (*NODES, *more)
+        steps = [step(DEAF_FAMILY, timeout_seconds=900, environment=marked.environment)]
+        task = api.start_task("Deaf", steps, target=stack.target(*nodes))
+        for node in nodes:
+            task.wait_row(node, "running")
+        wait_until(lambda: len(marked.pids()) == len(nodes) * DEAF, 10.0, "all trees to be there")
+        began = time.monotonic()
+        task.cancel()
+        wait_until(lambda: set(task.states().values()) == {"canceled"}, GONE_SECONDS, "all rows")
+        assert marked.pids() == set()
+        assert time.monotonic() - began <= KILL_GRACE_SECONDS + 2
+        assert {row["cancel_state"] for row in task.rows().values()} == {"confirmed"}
+        assert task.wait() == "canceled"
+        assert task.state()["canceled_hosts"] == len(nodes)
+    finally:
+        for node in more:
+            stack.remove_agent(node)
 
 
 def test_cancel_works_while_all_slots_are_busy(stack: Stack, api: Client, marked: Marked) -> None:
