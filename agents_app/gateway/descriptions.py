@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_FIELD = "host"  # of a poll
+
 
 class Descriptions:
     """Collects descriptions while the batch before is being written."""
@@ -36,7 +38,7 @@ class Descriptions:
         """
         fault = fault_of(message.facts) if message.facts is not None else None
         if fault:
-            raise invalid(fault, "host.facts")
+            raise invalid(fault, f"{_FIELD}.facts")
         self._batches.add(
             Description(
                 host=host,
@@ -61,4 +63,4 @@ def _address(text: str | None) -> str | None:
     try:
         return str(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:
-        raise invalid("this is not an IP address", "host.ip") from None
+        raise invalid("this is not an IP address", f"{_FIELD}.ip") from None

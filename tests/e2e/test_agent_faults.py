@@ -100,6 +100,8 @@ def test_a_clock_that_is_a_day_off_times_nothing_out_and_is_shown(
         heartbeat = api.get(f"hosts/{stack.host_id(node)}")["heartbeat"]
         return timedelta(milliseconds=heartbeat["clock_skew_ms"])
 
+    facts = api.get(f"hosts/{stack.host_id('node-2')}")["facts"]
+    assert facts["process_tracking"] in {"cgroup", "subreaper"}
     for node, error in off.items():
         wait_until(
             lambda node=node, error=error: abs(shown(node) - error) < timedelta(seconds=5),
