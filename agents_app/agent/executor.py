@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 import threading
 from collections.abc import Callable, Collection
 
 from agents_app.agent import faults
+from agents_app.agent.adopt import Adoption
 from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import LiveFeed
 from agents_app.agent.messages import Command, parse_command
@@ -61,18 +63,25 @@ class Executor:
         self._idle = threading.Condition(self._lock)
         self._waiting: dict[str, Command] = {}
         self._recovered: dict[str, Command] = {}
-        self._running: dict[str, Supervision] = {}
+        self._running: dict[str, Supervision | Adoption] = {}
         self._stopping = False
 
     def recover(self) -> None:
         """Account for what an earlier start of the agent left in the journal. Call once, first.
 
-        What was started is interrupted; what was not may start after the next good poll.
+        What was started and runs is watched, and interrupted when it ends; what is gone is
+        interrupted; what was not started may start after the next good poll.
         """
-        for fence, _, boot_id in self._journal.left_over(HELD_RUNNING):
-            self._finish(fence, build_record(fence, self._interrupted(fence, boot_id)))
+        for fence, text, boot_id in self._journal.left_over(HELD_RUNNING):
+            adoption = self._adoption(fence, text, boot_id)
+            if adoption is not None:
+                self._running[fence] = adoption
+                self._start_thread(fence, functools.partial(self._see_out, adoption))
+            else:
+                self._finish(fence, build_record(fence, self._interrupted(fence, boot_id)))
+        self._spawner.forget_all_but(self._running)
         for fence, text, _ in self._journal.left_over(HELD_ACCEPTED):
-            self._recovered[fence] = parse_command({**json.loads(text), "fence": fence})
+            self._recovered[fence] = _command(fence, text)
 
     @property
     def has_recovered(self) -> bool:
@@ -149,10 +158,7 @@ class Executor:
                 supervision = Supervision(command, self._spawner, cap)
                 supervision.on_output = self._output_came
                 self._running[fence] = supervision
-            thread = threading.Thread(
-                target=self._run, args=(supervision,), name=f"run-{fence[:8]}", daemon=True
-            )
-            thread.start()
+            self._start_thread(fence, functools.partial(self._run, supervision))
             started.append(supervision)
 
     def _run(self, supervision: Supervision) -> None:
@@ -171,7 +177,21 @@ class Executor:
             supervision.on_started.set()
             self._feed.remove(fence)
         captures = supervision.captures
-        record = build_record(fence, outcome, captures["stdout"], captures["stderr"])
+        self._end(fence, build_record(fence, outcome, captures["stdout"], captures["stderr"]))
+
+    def _see_out(self, adoption: Adoption) -> None:
+        fence = adoption.command.fence
+        log.info("%s still runs; it is watched until it ends", fence)
+        try:
+            outcome = adoption.execute()
+        except Exception:
+            # Whatever goes wrong in the agent, the command must end with an answer.
+            log.exception("watching %s failed in the agent", fence)
+            outcome = self._interrupted(fence, self._boot_id)
+        self._spawner.forget(fence)
+        self._end(fence, build_record(fence, outcome))
+
+    def _end(self, fence: str, record: str) -> None:
         self._finish(fence, record)
         with self._idle:
             del self._running[fence]
@@ -196,27 +216,32 @@ class Executor:
         log.info("%s is %s after %d ms", fence, outcome.status, outcome.execution_time_ms)
         return outcome
 
+    def _start_thread(self, fence: str, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name=f"run-{fence[:8]}", daemon=True).start()
+
+    def _adoption(self, fence: str, text: str, boot_then: str) -> Adoption | None:
+        """What watches a command that outlived the agent; None if its main process is gone."""
+        if boot_then != self._boot_id:
+            return None
+        root = self._spawner.survivor(fence)
+        if root is None:
+            return None
+        return Adoption(_command(fence, text), root, self._spawner.group_of(fence))
+
     def _interrupted(self, fence: str, boot_then: str) -> Outcome:
-        """What can honestly be said of a command that ran when the agent ended."""
+        """What can honestly be said of a command that ran when the agent ended, and is over."""
         if boot_then and self._boot_id and boot_then != self._boot_id:
             return Outcome(
                 RESULT_INTERRUPTED,
                 error_code="host_restarted",
                 error_message="The host restarted while the command ran.",
             )
+        message = "The agent restarted; the command was gone."
         pids = self._spawner.pids_of(fence)
         if pids:
             listed = ", ".join(str(pid) for pid in pids[:20])
-            return Outcome(
-                RESULT_INTERRUPTED,
-                error_code="agent_restarted_still_running",
-                error_message=f"The agent restarted; the command still ran as pid {listed}.",
-            )
-        return Outcome(
-            RESULT_INTERRUPTED,
-            error_code="agent_restarted",
-            error_message="The agent restarted; the command was gone.",
-        )
+            message = f"The agent restarted; what is left of the command runs on: pid {listed}."
+        return Outcome(RESULT_INTERRUPTED, error_code="agent_restarted", error_message=message)
 
     def _finish(self, fence: str, record: str) -> None:
         self._journal.finish(fence, record)
@@ -226,6 +251,11 @@ class Executor:
     def _output_came(self) -> None:
         if self._feed.output_came():
             self._wake_reporter()
+
+
+def _command(fence: str, text: str) -> Command:
+    """A command as the journal keeps it."""
+    return parse_command({**json.loads(text), "fence": fence})
 
 
 def _never(fence: str, status: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,10 @@ class Process(NamedTuple):
     group: int
     session: int
     started: int
+
+    def age_seconds(self) -> float:
+        """How long ago it was started, whatever was done to the clock since."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
 
 
 def process_table() -> dict[int, Process]:

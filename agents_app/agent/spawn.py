@@ -14,13 +14,13 @@ import stat
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from agents_app.agent.cgroup import CommandGroup, CommandGroups
 from agents_app.agent.messages import Command
-from agents_app.agent.processes import child_pids
+from agents_app.agent.processes import Process, child_pids, read_process
 from agents_app.agent.tree import FENCE_VARIABLE, pids_with_fence
 from agents_app.protocol import KIND_COMMAND
 
@@ -149,6 +149,8 @@ class Spawner:
         Commands find ``hostname`` in their environment, as the server knows this host by it.
         """
         self._work_dir = work_dir
+        # Beside it, and not emptied: which process is whose main one, for the agent's next start.
+        self._notes = work_dir.with_name("running")
         self._children = children
         self._hostname = hostname
         self._groups = groups or CommandGroups(None)
@@ -179,15 +181,49 @@ class Spawner:
                     "script_not_written", f"Its text cannot be written: {error.strerror}."
                 ) from error
             started = self._popen(argv, command, account, cwd, stdin)
+            self._note(command.fence, started.process.pid)
             try:
                 yield started
             finally:
+                self.forget(command.fence)
                 self._children.release(started.process.pid)
                 if started.group is not None:
                     self._groups.release(started.group)
 
+    def _note(self, fence: str, pid: int) -> None:
+        """Without a sync: a restart of the host ends the process as well."""
+        process = read_process(pid)
+        with contextlib.suppress(OSError):
+            self._notes.mkdir(mode=0o700, exist_ok=True)
+            (self._notes / fence).write_text(f"{pid} {process.started if process else 0}")
+
+    def forget(self, fence: str) -> None:
+        """The command is over, or given up."""
+        with contextlib.suppress(OSError):
+            (self._notes / fence).unlink()
+
+    def forget_all_but(self, fences: Collection[str]) -> None:
+        """Of commands of earlier starts, only these may still run."""
+        with contextlib.suppress(OSError):
+            for note in self._notes.iterdir():
+                if note.name not in fences:
+                    note.unlink()
+
+    def survivor(self, fence: str) -> Process | None:
+        """The main process of a command that an earlier start of the agent began, if it runs."""
+        with contextlib.suppress(OSError, ValueError):
+            pid, started = map(int, (self._notes / fence).read_text().split())
+            process = read_process(pid)
+            if process is not None and process.started == started and process.state not in "ZX":
+                return process
+        return None
+
+    def group_of(self, fence: str) -> CommandGroup | None:
+        """The cgroup that an earlier start of the agent made for a command."""
+        return self._groups.find(fence)
+
     def pids_of(self, fence: str) -> list[int]:
-        """What still runs of a command that an earlier start of the agent began."""
+        """What still runs of such a command, in the background or not."""
         group = self._groups.find(fence)
         return sorted({*pids_with_fence(fence), *(group.pids() if group is not None else ())})
 

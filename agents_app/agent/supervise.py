@@ -114,7 +114,7 @@ class Supervision:
 
     def _follow(
         self, process: subprocess.Popen[bytes], tree: ProcessTree, started: float
-    ) -> _Ending | None:
+    ) -> Ending | None:
         """Read output until the command is over; how it was ended, or None if by itself."""
         assert process.stdout is not None
         assert process.stderr is not None
@@ -125,7 +125,7 @@ class Supervision:
             while not watcher.exited():
                 left = started + self.command.timeout_seconds - time.monotonic()
                 if self._wanted_end or left <= 0:
-                    ending = _Ending(tree, self._wanted_end or RESULT_TIMEOUT)
+                    ending = Ending(tree, self._wanted_end or RESULT_TIMEOUT)
                     break
                 if watcher.wait(left):
                     self.on_output()
@@ -142,21 +142,12 @@ class Supervision:
             if left <= 0 or not watcher.wait(min(QUIET_SECONDS, left), streams_only=True):
                 return
 
-    def _outcome(self, return_code: int | None, ending: _Ending | None) -> Outcome:
+    def _outcome(self, return_code: int | None, ending: Ending | None) -> Outcome:
         plain = exit_outcome(return_code) if return_code is not None else None
         if ending is None:
             assert plain is not None
             return plain
-        code, message = _MESSAGES[ending.status]
-        message = message.format(timeout=self.command.timeout_seconds)
-        if ending.left_over:
-            message += f" Could not be ended: pid {', '.join(map(str, ending.left_over))}."
-        return Outcome(
-            ending.status,
-            exit_code=plain.exit_code if plain else None,
-            error_code=code,
-            error_message=message,
-        )
+        return ending.outcome(self.command, plain.exit_code if plain else None)
 
 
 def never_started(status: str) -> Outcome:
@@ -236,12 +227,13 @@ class _Watcher:
         return False
 
 
-class _Ending:
+class Ending:
     """TERM to the whole tree, after the grace KILL until nothing of it is left."""
 
     def __init__(self, tree: ProcessTree, status: str) -> None:
-        self.status = status
-        self.left_over: list[int] = []
+        """Send TERM now; ``status`` is what becomes of the command."""
+        self._status = status
+        self._left_over: list[int] = []
         self._tree = tree
         self._since = time.monotonic()
         self._next_look = 0.0
@@ -260,9 +252,17 @@ class _Ending:
         if not alive:
             return exited
         if past_grace > KILL_SECONDS:
-            self.left_over = sorted(process.pid for process in alive)
+            self._left_over = sorted(process.pid for process in alive)
             return True
         return False
+
+    def outcome(self, command: Command, exit_code: int | None) -> Outcome:
+        """The outcome of the command that was ended so."""
+        code, message = _MESSAGES[self._status]
+        message = message.format(timeout=command.timeout_seconds)
+        if self._left_over:
+            message += f" Could not be ended: pid {', '.join(map(str, self._left_over))}."
+        return Outcome(self._status, exit_code, error_code=code, error_message=message)
 
 
 def _reap(process: subprocess.Popen[bytes]) -> int | None:

@@ -17,6 +17,7 @@ from agents_app.agent.processes import read_process
 from agents_app.agent.tree import become_subreaper
 from tests.agent.conftest import AgentProcess
 from tests.agent.fake_gateway import FakeGateway, command
+from tests.agent.test_agent_adoption import start_again
 from tests.agent.waiting import wait_until
 
 # It leaves the group, the session, its parent and its environment; only a cgroup still holds it.
@@ -84,7 +85,7 @@ def test_what_a_finished_command_left_goes_on_and_its_group_goes_when_it_ends(
     wait_until(lambda: not group.exists())
 
 
-def test_after_a_restart_the_group_says_what_still_runs(
+def test_after_a_restart_the_group_says_what_a_command_has_left(
     parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
 ) -> None:
     agent.start()
@@ -93,15 +94,34 @@ def test_after_a_restart_the_group_says_what_still_runs(
     daemon = written_pid(tmp_path / "pid")
     gateway.holding_state(sent["fence"], "running")
     (group,) = parent.glob(f"devops-agent-*-{sent['fence']}")
+    wait_until(lambda: len(cgroup.CommandGroup(group).pids()) == 2)
+    (main,) = cgroup.CommandGroup(group).pids() - {daemon}
     agent.kill()
-    try:
-        agent.start()
-        result = gateway.result(sent)
-    finally:
-        (group / "cgroup.kill").write_text("1")
-    assert result["error_code"] == "agent_restarted_still_running"
-    assert str(daemon) in result["error_message"]
+    os.kill(main, signal.SIGKILL)
+    wait_until(lambda: not is_alive(main))
+    agent.start()
+    result = gateway.result(sent)
+    assert (result["status"], result["error_code"]) == ("interrupted", "agent_restarted")
+    assert f"pid {daemon}." in result["error_message"]
+    assert is_alive(daemon)
+    (group / "cgroup.kill").write_text("1")
     wait_until(lambda: not group.exists())
+
+
+def test_after_a_restart_all_of_the_group_can_be_canceled(
+    parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
+) -> None:
+    agent.start()
+    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
+    gateway.deliver(sent)
+    daemon = written_pid(tmp_path / "pid")
+    gateway.holding_state(sent["fence"], "running")
+    agent.kill()
+    start_again(gateway, agent)
+    gateway.cancel(sent["fence"])
+    assert gateway.result(sent)["status"] == "canceled"
+    assert not is_alive(daemon)
+    wait_until(lambda: list(parent.glob(f"devops-agent-*-{sent['fence']}")) == [])
 
 
 def test_what_was_forked_before_the_command_was_moved_is_moved_too(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -32,14 +34,22 @@ def test_killed_in_the_middle_of_a_run(
     wait_until(lambda: lines(mark), 5.0, "the command to run")
     stack.kill_process("node-1")
     assert marked.pids(), "the command outlives its agent"
+    run = api.get(f"hosts/{stack.host_id('node-1')}")["heartbeat"]["last_seen_at"]
     stack.start_process("node-1")
+
+    def heard_again() -> bool:
+        heartbeat = api.get(f"hosts/{stack.host_id('node-1')}")["heartbeat"]
+        return bool(heartbeat["last_seen_at"] > run and heartbeat["running_count"] == 1)
+
+    wait_until(heard_again, 10.0, "the agent to say that the command still runs")
+    assert task.row("node-1")["status"] == "running"
+    go.touch()
     row = task.wait_row("node-1", "interrupted")
-    assert row["error_code"] == "agent_restarted_still_running"
+    assert row["error_code"] == "agent_restarted"
     assert row["exit_code"] is None
+    assert marked.pids() == set()
     assert task.wait() == "failed"
     assert task.row("node-1", 2)["status"] == "skipped"
-    go.touch()
-    wait_until(lambda: not marked.pids(), 5.0, "the command to end by itself")
     # Work that comes later is taken, and the old one is not run again.
     after = api.start_task(
         "After it", [step(f"echo after >> {mark}")], target=stack.target("node-1")
@@ -76,6 +86,10 @@ def test_dead_at_a_named_point_and_started_again(
         never_begun = fault == "after_journal_before_start"
         wait_until(lambda: never_begun or lines(mark), 5.0, "the mark")
     stack.restart("node-2")
+    if fault == "after_start_before_ack":
+        task.wait_row("node-2", "running")  # the agent's next start watches it
+        (pid,) = marked.pids()
+        os.kill(pid, signal.SIGKILL)
     row = task.wait_row("node-2", "completed", "failed", "interrupted", "lost", "canceled")
     assert row["status"] == status
     assert task.wait() == ("completed" if status == "completed" else "failed")

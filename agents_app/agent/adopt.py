@@ -1,0 +1,71 @@
+"""A command that outlived its agent, watched by the next one until it is over.
+
+Its exit code goes to another parent and its output to a broken pipe, so its outcome stays unknown.
+But it counts as running as long as it runs, and timeout, cancel and stop end it as they would have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+
+from agents_app.agent.cgroup import CommandGroup
+from agents_app.agent.messages import Command
+from agents_app.agent.processes import Process, read_process
+from agents_app.agent.records import Outcome
+from agents_app.agent.supervise import CHECK_SECONDS, Ending
+from agents_app.agent.tree import ProcessTree
+from agents_app.protocol import RESULT_INTERRUPTED, RESULT_TIMEOUT
+
+# Nothing tells that a process ended that is no child.
+LOOK_SECONDS = 0.5
+
+
+class Adoption:
+    """One such command. ``execute`` runs in a thread of its own."""
+
+    def __init__(self, command: Command, root: Process, group: CommandGroup | None) -> None:
+        """``root`` is its main process, ``group`` its cgroup if it has one."""
+        self.command = command
+        self._root = root
+        self._tree = ProcessTree(root.pid, command.fence, group)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._wanted_end = ""
+        self._grace_seconds = command.kill_grace_seconds
+
+    def request_end(self, status: str, *, grace_seconds: float | None = None) -> None:
+        """Ask for the end of the tree, to be reported as ``status``. The first request counts.
+
+        A shorter grace given later still shortens the wait. May be called from any thread.
+        """
+        with self._lock:
+            self._wanted_end = self._wanted_end or status
+            if grace_seconds is not None:
+                self._grace_seconds = min(self._grace_seconds, grace_seconds)
+        self._wake.set()
+
+    def execute(self) -> Outcome:
+        """See the command to its end."""
+        outcome = Outcome(
+            RESULT_INTERRUPTED,
+            error_code="agent_restarted",
+            error_message="The agent restarted while the command ran. It has ended since;"
+            " its exit code and its output are not known.",
+        )
+        while self._runs():
+            left = self.command.timeout_seconds - self._root.age_seconds()
+            if self._wanted_end or left <= 0:
+                ending = Ending(self._tree, self._wanted_end or RESULT_TIMEOUT)
+                while not ending.is_over(not self._runs(), self._grace_seconds):
+                    time.sleep(CHECK_SECONDS)
+                outcome = ending.outcome(self.command, None)
+                break
+            self._wake.wait(min(left, LOOK_SECONDS))
+        took_ms = int(self._root.age_seconds() * 1000)
+        return dataclasses.replace(outcome, execution_time_ms=took_ms)
+
+    def _runs(self) -> bool:
+        now = read_process(self._root.pid)
+        return now is not None and now.started == self._root.started and now.state not in "ZX"
