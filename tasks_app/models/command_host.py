@@ -40,9 +40,16 @@ class CommandHost(models.Model):
     host = models.ForeignKey(
         Host, on_delete=models.PROTECT, related_name="rows", db_index=False, verbose_name=_("host")
     )
-    # the command's task and position, copied so that the claim and the lock order need no join
+    # The command's task and position, copied so that the claim and the lock order need no join. The
+    # command's own reference keeps the task there; a second one from here would be checked for
+    # each row that is made, and by reading every row there is when a task is deleted.
     task = models.ForeignKey(
-        Task, on_delete=models.CASCADE, related_name="rows", db_index=False, verbose_name=_("task")
+        Task,
+        on_delete=models.CASCADE,
+        related_name="rows",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("task"),
     )
     position = models.PositiveSmallIntegerField(_("step"))
     status = models.CharField(_("status"), max_length=16, choices=RowStatus.choices)

@@ -1,34 +1,33 @@
 -- Purpose: tasks whose counts differ from their rows: by step and state, or by host outcome. Always empty;
 --          what it finds is a defect, which the sweep logs and repairs.
 -- Locks: none.
--- Index: idx_commands_task_id, idx_command_hosts_command_status.
-WITH counted AS (
+-- Index: idx_commands_task_id, idx_command_hosts_command_status or uniq_command_hosts_command_host.
+--        LATERAL: step by step, never all rows there are.
+SELECT
+    command.id AS command_id,
+    command.task_id,
+    counted.*
+FROM commands AS command
+CROSS JOIN LATERAL (
     SELECT
-        command.id AS command_id,
-        command.task_id,
-        count(row.id) FILTER (WHERE row.status = 'blocked') AS blocked,
-        count(row.id) FILTER (WHERE row.status = 'pending') AS pending,
-        count(row.id) FILTER (WHERE row.status = 'claimed') AS claimed,
-        count(row.id) FILTER (WHERE row.status = 'running') AS running,
-        count(row.id) FILTER (WHERE row.status = 'completed') AS completed,
-        count(row.id) FILTER (WHERE row.status = 'failed') AS failed,
-        count(row.id) FILTER (WHERE row.status = 'timeout') AS timeout,
-        count(row.id) FILTER (WHERE row.status = 'dispatch_failed') AS dispatch_failed,
-        count(row.id) FILTER (WHERE row.status = 'canceled') AS canceled,
-        count(row.id) FILTER (WHERE row.status = 'interrupted') AS interrupted,
-        count(row.id) FILTER (WHERE row.status = 'lost') AS lost,
-        count(row.id) FILTER (WHERE row.status = 'skipped') AS skipped
-    FROM commands AS command
-    LEFT JOIN commands_hosts AS row ON command.id = row.command_id
-    WHERE command.task_id = ANY(%(tasks)s::bigint [])
-    GROUP BY command.id
-)
-
-SELECT counted.*
-FROM counted
-INNER JOIN commands AS command ON counted.command_id = command.id
+        count(*) FILTER (WHERE row.status = 'blocked') AS blocked,
+        count(*) FILTER (WHERE row.status = 'pending') AS pending,
+        count(*) FILTER (WHERE row.status = 'claimed') AS claimed,
+        count(*) FILTER (WHERE row.status = 'running') AS running,
+        count(*) FILTER (WHERE row.status = 'completed') AS completed,
+        count(*) FILTER (WHERE row.status = 'failed') AS failed,
+        count(*) FILTER (WHERE row.status = 'timeout') AS timeout,
+        count(*) FILTER (WHERE row.status = 'dispatch_failed') AS dispatch_failed,
+        count(*) FILTER (WHERE row.status = 'canceled') AS canceled,
+        count(*) FILTER (WHERE row.status = 'interrupted') AS interrupted,
+        count(*) FILTER (WHERE row.status = 'lost') AS lost,
+        count(*) FILTER (WHERE row.status = 'skipped') AS skipped
+    FROM commands_hosts AS row
+    WHERE row.command_id = command.id
+) AS counted
 WHERE
-    (
+    command.task_id = ANY(%(tasks)s::bigint [])
+    AND (
         counted.blocked, counted.pending, counted.claimed, counted.running, counted.completed,
         counted.failed, counted.timeout, counted.dispatch_failed, counted.canceled,
         counted.interrupted, counted.lost, counted.skipped

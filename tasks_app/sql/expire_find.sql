@@ -1,7 +1,8 @@
 -- Purpose: rows whose time is over, and pending rows of "fail at once" tasks on offline hosts; an
 --          unlocked read, only to know which tasks to lock.
 -- Locks: none.
--- Index: idx_command_hosts_deadline; idx_tasks_status, idx_command_hosts_command_status.
+-- Index: idx_command_hosts_deadline; idx_tasks_status, idx_commands_task_id,
+--        idx_command_hosts_command_status.
 (
     SELECT
         id,

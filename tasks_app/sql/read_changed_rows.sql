@@ -1,6 +1,7 @@
 -- Purpose: the rows of one task that moved since a cursor, in order of id, one page of them.
 -- Locks: none.
--- Index: idx_commands_task_id, idx_command_hosts_command_status, hosts_pkey.
+-- Index: idx_commands_task_id, idx_command_hosts_command_status or uniq_command_hosts_command_host,
+--        hosts_pkey. OFFSET 0: the rows of the task's steps, never all rows in the order of their ids.
 SELECT
     entry.id,
     command.command_id,
@@ -18,11 +19,16 @@ SELECT
     entry.finished_at,
     entry.cancel_state
 FROM commands AS command
-INNER JOIN commands_hosts AS entry ON command.id = entry.command_id
+CROSS JOIN LATERAL (
+    SELECT *
+    FROM commands_hosts AS row
+    WHERE
+        row.command_id = command.id
+        AND row.revision >= %(since)s
+        AND row.id > %(after)s
+    OFFSET 0
+) AS entry
 INNER JOIN hosts AS host ON entry.host_id = host.id
-WHERE
-    command.task_id = %(task)s
-    AND entry.revision >= %(since)s
-    AND entry.id > %(after)s
+WHERE command.task_id = %(task)s
 ORDER BY entry.id
 LIMIT %(limit)s

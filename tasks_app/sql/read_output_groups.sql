@@ -1,7 +1,7 @@
 -- Purpose: the ended rows of one step by what they came to, the largest group first: state, exit code
 --          and normalised output. Each group names its first few hosts.
 -- Locks: none.
--- Index: idx_command_hosts_command_status.
+-- Index: idx_command_hosts_command_status or uniq_command_hosts_command_host.
 SELECT
     status,
     exit_code,

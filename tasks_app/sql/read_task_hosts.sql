@@ -4,7 +4,9 @@
 --          Targets and rows are grouped together rather than joined, and named before they are
 --          ordered: the planner cannot know how many hosts a window holds, and took 5 s for 10,000.
 -- Locks: none.
--- Index: uniq_task_windows_task_no, idx_commands_task_id, idx_command_hosts_command_status, hosts_pkey.
+-- Index: uniq_task_windows_task_no, idx_commands_task_id, idx_command_hosts_command_status or
+--        uniq_command_hosts_command_host, hosts_pkey. OFFSET 0: the rows of the task's steps, never
+--        all there are.
 WITH marks AS (
     SELECT
         host_id,
@@ -19,7 +21,14 @@ WITH marks AS (
         NULL,
         entry.status
     FROM commands AS command
-    INNER JOIN commands_hosts AS entry ON command.id = entry.command_id
+    CROSS JOIN LATERAL (
+        SELECT
+            row.host_id,
+            row.status
+        FROM commands_hosts AS row
+        WHERE row.command_id = command.id
+        OFFSET 0
+    ) AS entry
     WHERE command.task_id = %(task)s
 ),
 
