@@ -1,8 +1,7 @@
 """Simulated agents: up to 10,000 in one asyncio process, speaking the real protocol.
 
 Each has its own poll connection and a journal in memory; reports go through a few connections that
-all share, for the credential is in the request. HTTP/1.1 is written by hand: a client library would
-be what is measured.
+all agents of a gateway share, for the credential is in the request.
 """
 
 from __future__ import annotations
@@ -10,80 +9,37 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-Answered = Callable[[int, bytes], None]
-_HEAD_END = b"\r\n\r\n"
+from loadtests.swarm_connections import RETRY_SECONDS, Connection, Pool
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 # As many as file descriptors allow: with few, reports would wait for each other here and come in
 # small batches, which real agents, each with a connection of its own, do not do.
 REPORT_CONNECTIONS = 5000
-REPORT_RESULTS = 100
-RETRY_SECONDS = 0.5
-
-
-class Connection(asyncio.Protocol):
-    """One keep-alive connection; one request at a time, its answer goes to a callback."""
-
-    def __init__(self, on_lost: Callable[[], None]) -> None:
-        """Keep who is told when the connection ends with a request open."""
-        self.transport: asyncio.Transport | None = None
-        self.on_lost = on_lost
-        self.waiting: Answered | None = None
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
-
-    def send(self, request: bytes, answered: Answered) -> None:
-        """Send one request; ``answered`` gets its status and body."""
-        assert self.transport is not None
-        self.waiting = answered
-        self.transport.write(request)
-
-    def data_received(self, data: bytes) -> None:
-        data = self._buffer + data if self._buffer else data
-        end = data.find(_HEAD_END)
-        if end < 0:
-            self._buffer = data
-            return
-        head = data[:end].lower()
-        at = head.find(b"content-length:")
-        stop = head.find(b"\r\n", at)
-        length = int(head[at + 15 : stop if stop >= 0 else end])
-        body = data[end + 4 :]
-        if len(body) < length:
-            self._buffer = data
-            return
-        self._buffer = b""
-        answered, self.waiting = self.waiting, None
-        if answered is not None:
-            answered(int(head[9:12]), body)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
-        if self.waiting is not None:
-            self.waiting = None
-            self.on_lost()
 
 
 @dataclass(slots=True)
 class Figures:
     """What the swarm saw. Times are ``time.perf_counter()``."""
 
-    connected: int = 0
+    connected: list[float] = field(default_factory=list)
     polls: int = 0
     started: dict[str, float] = field(default_factory=dict)
     finished: list[float] = field(default_factory=list)
     canceled: list[float] = field(default_factory=list)
     errors: dict[str, int] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget what was seen, before a scenario."""
+        for seen in (self.connected, self.started, self.finished, self.canceled, self.errors):
+            seen.clear()
 
     def error(self, what: str) -> None:
         self.errors[what] = self.errors.get(what, 0) + 1
@@ -92,15 +48,12 @@ class Figures:
 class Agent:
     """One simulated agent. Commands end at once or, with ``swarm.hold``, when canceled."""
 
-    __slots__ = (
-        *("connection", "head", "holding", "instance", "journal", "reporting", "results"),
-        *("seq", "swarm", "tag"),
-    )
+    __slots__ = ("connection", "head", "holding", "instance", "journal", "pool", "seq", "swarm")
 
-    def __init__(self, swarm: Swarm, credential: str) -> None:
-        """Prepare what every request of this agent begins with."""
+    def __init__(self, swarm: Swarm, pool: Pool, credential: str) -> None:
+        """Prepare what every request of this agent begins with; ``pool`` is for its reports."""
         self.swarm = swarm
-        self.tag = credential[:16]
+        self.pool = pool
         self.head = (
             f"Host: swarm\r\nAuthorization: Bearer {credential}\r\n"
             "Content-Type: application/json\r\nContent-Length: "
@@ -109,8 +62,6 @@ class Agent:
         self.instance = str(uuid.uuid4())
         self.seq = 0
         self.holding: dict[str, str] = {}
-        self.results: list[dict[str, Any]] = []
-        self.reporting = False
         self.connection: Connection | None = None
 
     def request(self, path: bytes, body: bytes) -> bytes:
@@ -124,19 +75,22 @@ class Agent:
         while not self.swarm.stopped:
             try:
                 _, self.connection = await loop.create_connection(
-                    lambda: Connection(self._lost), self.swarm.host, self.swarm.port
+                    lambda: Connection(self._lost), self.pool.host, self.pool.port
                 )
             except OSError:
                 self.swarm.figures.error("connect")
                 await asyncio.sleep(RETRY_SECONDS * (0.5 + self.swarm.jitter()))
                 continue
-            self.swarm.figures.connected += 1
+            self.swarm.figures.connected.append(time.perf_counter())
             self.poll()
             return
 
     def poll(self) -> None:
         """Send the next poll, with what the journal holds."""
-        if self.swarm.stopped or self.connection is None or self.connection.transport is None:
+        if self.swarm.stopped:
+            return
+        if self.connection is None or self.connection.transport is None:
+            self._again(RETRY_SECONDS * self.swarm.jitter())
             return
         self.seq += 1
         body = {
@@ -162,7 +116,6 @@ class Agent:
             if self.holding.get(fence) == "running":
                 self.swarm.figures.canceled.append(time.perf_counter())
                 self._finish(fence, "canceled")
-        self.report()
         self.poll()
 
     def _start(self, command: dict[str, Any]) -> None:
@@ -176,42 +129,34 @@ class Agent:
 
     def _finish(self, fence: str, status: str) -> None:
         self.holding[fence] = "finished"
-        self.results.append(
-            {
-                "fence": fence,
-                "status": status,
-                "exit_code": 0 if status == "completed" else None,
-                "execution_time_ms": 1,
-                "stdout": _STREAM,
-                "stderr": _EMPTY,
-            }
-        )
+        result = {
+            "fence": fence,
+            "status": status,
+            "exit_code": 0 if status == "completed" else None,
+            "execution_time_ms": 1,
+            "stdout": _STREAM,
+            "stderr": _EMPTY,
+        }
+        request = self.request(b"report", _encode({"results": [result]}))
+        self.pool.send(request, lambda code, body: self._reported(fence, request, code, body))
 
-    def report(self) -> None:
-        """Send what has ended, all of it at once, unless a report is under way: as agents do."""
-        if self.results and not self.reporting:
-            self.reporting = True
-            batch = self.results[:REPORT_RESULTS]
-            request = self.request(b"report", _encode({"results": batch}))
-            self.swarm.report(request, self._reported)
-
-    def _reported(self, status: int, body: bytes) -> None:
-        self.reporting = False
+    def _reported(self, fence: str, request: bytes, status: int, body: bytes) -> None:
         if status != 200:
             self.swarm.figures.error(f"report {status}")
-            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.report)
+            asyncio.get_running_loop().call_later(
+                RETRY_SECONDS,
+                self.pool.send,
+                request,
+                lambda code, answer: self._reported(fence, request, code, answer),
+            )
             return
-        now = time.perf_counter()
-        answered = {item["fence"]: item["verdict"] for item in _decode(body)["results"]}
-        for fence, verdict in answered.items():
-            if verdict not in ("accepted", "duplicate"):
-                self.swarm.figures.error(f"verdict {verdict}")
-            self.holding.pop(fence, None)
-            self.swarm.figures.finished.append(now)
-        self.results = [result for result in self.results if result["fence"] not in answered]
-        self.report()
+        (verdict,) = _decode(body)["results"]
+        if verdict["verdict"] not in ("accepted", "duplicate"):
+            self.swarm.figures.error(f"verdict {verdict['verdict']}")
+        self.holding.pop(fence, None)
+        self.swarm.figures.finished.append(time.perf_counter())
 
-    def _lost(self) -> None:
+    def _lost(self, _connection: Connection) -> None:
         self.swarm.figures.error("connection lost")
         self._again(RETRY_SECONDS * self.swarm.jitter())
 
@@ -231,19 +176,24 @@ _EMPTY = {"encoding": "utf-8", "head": "", "tail": "", "dropped_bytes": 0, "tota
 
 
 class Swarm:
-    """All agents, and the connections that their reports share."""
+    """All agents, each of one gateway, and the connections that their reports share."""
 
-    def __init__(self, *, host: str, port: int, credentials: list[str], jitter: Any) -> None:
-        """Make the agents; nothing is connected yet."""
-        self.host, self.port = host, port
+    def __init__(
+        self, *, host: str, ports: Sequence[int], credentials: Sequence[str], jitter: Any
+    ) -> None:
+        """Make the agents, split evenly between the gateways; nothing is connected yet."""
         self.jitter = jitter
         self.figures = Figures()
         self.hold = False
         self.stopped = False
-        self.agents = [Agent(self, credential) for credential in credentials]
-        self._idle: list[Connection] = []
-        self._opening = 0
-        self._reports: deque[tuple[bytes, Answered]] = deque()
+        self.pools = [
+            Pool(host, port, size=REPORT_CONNECTIONS // len(ports), on_error=self.figures.error)
+            for port in ports
+        ]
+        self.agents = [
+            Agent(self, self.pools[no % len(ports)], credential)
+            for no, credential in enumerate(credentials)
+        ]
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, coroutine: Any) -> None:
@@ -264,47 +214,12 @@ class Swarm:
         await asyncio.gather(*(one(agent) for agent in self.agents))
         return time.perf_counter() - began
 
-    def report(self, request: bytes, answered: Answered) -> None:
-        """Send a report through a free connection, or as soon as one is free."""
-        self._reports.append((request, answered))
-        if self._idle:
-            self._next(self._idle.pop())
-        elif self._opening < REPORT_CONNECTIONS:
-            self._opening += 1
-            self.spawn(self._open())
-
-    async def _open(self) -> None:
-        try:
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(lambda: self.figures.error("report connection lost")),
-                self.host,
-                self.port,
-            )
-        except OSError:
-            self._opening -= 1
-            self.figures.error("connect")
-            return
-        self._next(connection)
-
-    def _next(self, connection: Connection) -> None:
-        if connection.transport is None:
-            self._opening -= 1
-            return
-        if not self._reports:
-            self._idle.append(connection)
-            return
-        request, answered = self._reports.popleft()
-
-        def done(status: int, body: bytes) -> None:
-            answered(status, body)
-            self._next(connection)
-
-        connection.send(request, done)
-
     def stop(self) -> None:
         """Close every connection."""
         self.stopped = True
-        for connection in [*self._idle, *(agent.connection for agent in self.agents)]:
+        for pool in self.pools:
+            pool.close()
+        for connection in (agent.connection for agent in self.agents):
             if connection is not None and connection.transport is not None:
                 connection.waiting = None
                 connection.transport.close()

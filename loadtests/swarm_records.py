@@ -6,13 +6,15 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from django.db.models import Max, Min
+
 from agents_app.models import AgentCredential
 from agents_app.protocol import CREDENTIAL_PREFIX
 from devops_manager.access.actors import SYSTEM
 from devops_manager.lib.secrets import new_secret
 from hosts_app.models import Host
 from hosts_app.states import HostStatus
-from tasks_app.models import Command, Task
+from tasks_app.models import Command, CommandHost, Task
 from tasks_app.services import lifecycle
 from tasks_app.states import TASK_TERMINAL
 from tests.invariants import checks
@@ -42,6 +44,12 @@ def make_hosts(count: int) -> tuple[list[UUID], list[str]]:
     return [host.host_id for host in hosts], [one.plain for one in made]
 
 
+def primary_keys(hosts: Sequence[UUID]) -> list[int]:
+    """Return the hosts' primary keys, in their own order."""
+    found = Host.objects.filter(host_id__in=hosts).order_by("id")
+    return list(found.values_list("id", flat=True))
+
+
 def make_task(hosts: Sequence[UUID]) -> Task:
     """Create a task of one command on these hosts."""
     task = Task.objects.create(name="swarm", target={"hosts": [str(host) for host in hosts]})
@@ -57,6 +65,15 @@ def start(task: Task) -> None:
 def cancel(task: Task) -> None:
     """Cancel a task."""
     lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
+
+
+def fan_out_seconds(tasks: Sequence[Task]) -> float:
+    """Return the time from the first task's start to the last of their rows, in database time."""
+    started = Task.objects.filter(pk__in=[task.pk for task in tasks]).aggregate(
+        at=Min("started_at")
+    )
+    made = CommandHost.objects.filter(command__task__in=tasks).aggregate(at=Max("created_at"))
+    return float((made["at"] - started["at"]).total_seconds())
 
 
 def wait_closed(tasks: Sequence[Task]) -> None:
