@@ -3,8 +3,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test chaos mutants lint fmt types agent migrate messages \
-        clean pytest-parallel pytest-serial browser-check
+.PHONY: help install install-dev run test chaos mutants bench lint fmt types agent migrate \
+        messages clean pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
 # ONCE=1: run the demonstration and end. BROWSER=0: leave the browser tests out.
@@ -16,11 +16,16 @@ PYTEST_ARGS ?=
 # How long `make chaos` breaks things, and which plan it follows (none: a new one, which it names).
 MINUTES ?= 10
 SEED ?=
+# make bench: how many simulated agents, which figures (create,one,…; empty: all), and a page whose
+# tables are replaced (docs/performance.md).
+AGENTS ?= 10000
+ONLY ?=
+PAGE ?=
 
 # The checks need no real secret; every real start of the project makes or asks for one.
 CHECK_ENV = DM_SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')"
 
-SERIAL := tests/concurrency tests/invariants tests/e2e tests/faults
+SERIAL := tests/concurrency tests/invariants tests/plans tests/e2e tests/faults
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -75,6 +80,10 @@ types: install-dev ## mypy, strict
 fmt: install-dev ## format the code and apply safe fixes
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+bench: install-dev ## floors and figures in one table (AGENTS=10000 ONLY=create,one PAGE=…)
+	$(PY) -m loadtests.bench --agents $(AGENTS) $(if $(ONLY),--only $(ONLY)) \
+	    $(if $(PAGE),--write $(PAGE))
 
 agent: install ## build the agent: one file, for Python 3.9 and later
 	$(PY) -m agents_app.agent_build
