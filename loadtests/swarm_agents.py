@@ -23,6 +23,7 @@ _decode = msgspec.json.Decoder().decode
 # As many as file descriptors allow: with few, reports would wait for each other here and come in
 # small batches, which real agents, each with a connection of its own, do not do.
 REPORT_CONNECTIONS = 5000
+REPORT_RESULTS = 100
 
 
 @dataclass(slots=True)
@@ -48,7 +49,10 @@ class Figures:
 class Agent:
     """One simulated agent. Commands end at once or, with ``swarm.hold``, when canceled."""
 
-    __slots__ = ("connection", "head", "holding", "instance", "journal", "pool", "seq", "swarm")
+    __slots__ = (
+        *("connection", "head", "holding", "instance", "journal", "pool", "reporting", "results"),
+        *("seq", "swarm"),
+    )
 
     def __init__(self, swarm: Swarm, pool: Pool, credential: str) -> None:
         """Prepare what every request of this agent begins with; ``pool`` is for its reports."""
@@ -62,6 +66,8 @@ class Agent:
         self.instance = str(uuid.uuid4())
         self.seq = 0
         self.holding: dict[str, str] = {}
+        self.results: list[dict[str, Any]] = []
+        self.reporting = False
         self.connection: Connection | None = None
 
     def request(self, path: bytes, body: bytes) -> bytes:
@@ -116,6 +122,7 @@ class Agent:
             if self.holding.get(fence) == "running":
                 self.swarm.figures.canceled.append(time.perf_counter())
                 self._finish(fence, "canceled")
+        self.report()
         self.poll()
 
     def _start(self, command: dict[str, Any]) -> None:
@@ -129,32 +136,39 @@ class Agent:
 
     def _finish(self, fence: str, status: str) -> None:
         self.holding[fence] = "finished"
-        result = {
-            "fence": fence,
-            "status": status,
-            "exit_code": 0 if status == "completed" else None,
-            "execution_time_ms": 1,
-            "stdout": _STREAM,
-            "stderr": _EMPTY,
-        }
-        request = self.request(b"report", _encode({"results": [result]}))
-        self.pool.send(request, lambda code, body: self._reported(fence, request, code, body))
+        self.results.append(
+            {
+                "fence": fence,
+                "status": status,
+                "exit_code": 0 if status == "completed" else None,
+                "execution_time_ms": 1,
+                "stdout": _STREAM,
+                "stderr": _EMPTY,
+            }
+        )
 
-    def _reported(self, fence: str, request: bytes, status: int, body: bytes) -> None:
+    def report(self) -> None:
+        """Send what has ended, all of it at once, unless a report is under way: as agents do."""
+        if self.results and not self.reporting:
+            self.reporting = True
+            batch = self.results[:REPORT_RESULTS]
+            self.pool.send(self.request(b"report", _encode({"results": batch})), self._reported)
+
+    def _reported(self, status: int, body: bytes) -> None:
+        self.reporting = False
         if status != 200:
             self.swarm.figures.error(f"report {status}")
-            asyncio.get_running_loop().call_later(
-                RETRY_SECONDS,
-                self.pool.send,
-                request,
-                lambda code, answer: self._reported(fence, request, code, answer),
-            )
+            asyncio.get_running_loop().call_later(RETRY_SECONDS, self.report)
             return
-        (verdict,) = _decode(body)["results"]
-        if verdict["verdict"] not in ("accepted", "duplicate"):
-            self.swarm.figures.error(f"verdict {verdict['verdict']}")
-        self.holding.pop(fence, None)
-        self.swarm.figures.finished.append(time.perf_counter())
+        now = time.perf_counter()
+        answered = {item["fence"]: item["verdict"] for item in _decode(body)["results"]}
+        for fence, verdict in answered.items():
+            if verdict not in ("accepted", "duplicate"):
+                self.swarm.figures.error(f"verdict {verdict}")
+            self.holding.pop(fence, None)
+            self.swarm.figures.finished.append(now)
+        self.results = [result for result in self.results if result["fence"] not in answered]
+        self.report()
 
     def _lost(self, _connection: Connection) -> None:
         self.swarm.figures.error("connection lost")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
-from tasks_app.queue.statements import in_transaction, pin_plans, run
+from tasks_app.queue.statements import in_transaction, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,6 @@ def end_task(*, task: int, kill: bool) -> Canceled:
     ``kill``, rows in flight are asked to end, on a fresh snapshot so that none that was just
     claimed is missed.
     """
-    pin_plans()
     moved = as_moves(run("cancel_waiting", task=task))
     (window,) = run("windows_drop", task=task)
     in_flight = []

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks_app.queue.statements import pin_plans, run
+from tasks_app.queue.statements import run
 from tasks_app.states import ROW_OPEN, TASK_TERMINAL
 
 if TYPE_CHECKING:
@@ -43,11 +43,7 @@ class Settled:
 
 
 def lock_tasks(tasks: Iterable[int]) -> list[tuple[int, UUID, str]]:
-    """Lock tasks (primary keys) by id; return (pk, task_id, status) of those that exist.
-
-    Whoever moves rows begins with this, so here the transaction's plans are pinned too.
-    """
-    pin_plans()
+    """Lock tasks (primary keys) by id; return (pk, task_id, status) of those that exist."""
     return [(task.id, task.task_id, task.status) for task in run("tasks_lock", tasks=list(tasks))]
 
 

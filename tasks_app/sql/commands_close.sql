@@ -4,6 +4,7 @@
 WITH locked AS (
     SELECT
         id,
+        status,
         completed_rows AS completed,
         canceled_rows AS canceled,
         completed_rows + failed_rows + timeout_rows + dispatch_failed_rows + canceled_rows
@@ -22,4 +23,4 @@ UPDATE commands AS command SET
         ELSE 'partial'
     END
 FROM locked
-WHERE command.id = locked.id AND command.status IN ('pending', 'running')
+WHERE command.id = locked.id AND locked.status IN ('pending', 'running')
