@@ -113,10 +113,11 @@ def _gap(dice: random.Random) -> float:
 
 
 def _duration(dice: random.Random, card: Card) -> float:
-    """Mostly short; sometimes longer than hosts may be silent and rows may wait for a report."""
+    """Mostly short; sometimes long, for agents long enough that what they run counts as lost."""
     if not card.lasts:
         return 0.0
-    low, high = dice.choices([(0.2, 2.0), (2.0, 6.0), (8.0, 18.0)], weights=[60, 30, 10])[0]
+    long = (20.0, 35.0) if card.needs & {*NODES, *AGENT_LINES} else (8.0, 18.0)
+    low, high = dice.choices([(0.2, 2.0), (2.0, 6.0), long], weights=[60, 28, 12])[0]
     return round(dice.uniform(low, high), 2)
 
 

@@ -45,6 +45,7 @@ def table(outcome: Outcome) -> str:
         lines += [
             f"commands: {len(world.rows)}: {_listed(states)}",
             f"why: {_listed(reasons) or 'none broken off'}",
+            f"seen as lost meanwhile: {len(outcome.once_lost)}",
             f"ran (marks): {len(world.marks)}, acknowledged to agents: {len(world.acknowledged)}",
         ]
     lines += [

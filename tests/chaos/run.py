@@ -29,11 +29,13 @@ Due = tuple[float, int, int, Callable[[], None]]
 LOOK_SECONDS = 0.05
 RESTART_SECONDS = 1.0
 AUDIT_SECONDS = 10.0
-# A row's own bound here is 20 s to run, 1 s to be killed, 5 s to be reported, 2 s of poll and the
+# A row's own bound here is 10 s to run, 1 s to be killed, 5 s to be reported, 2 s of poll and the
 # 10 s in which nobody is judged after a stall; and so many rows may wait before it on its host.
 QUIET_SECONDS = 120.0
 # True at every moment; how long rows are open can only be judged after an outage.
 ALWAYS = {name: query for name, query in checks.CHECKS.items() if not name.startswith("5 ")}
+# Late words settle what was lost, so at the end there is little to be seen of it.
+_LOST = "SELECT id FROM commands_hosts WHERE status = 'lost'"
 _OPEN = "SELECT count(*) FROM tasks WHERE status IN ('queued', 'running', 'paused')"
 
 
@@ -46,6 +48,7 @@ class Outcome:
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
     died: Counter[tuple[str, int]] = field(default_factory=Counter)
     audits: int = 0
+    once_lost: set[int] = field(default_factory=set)
     quiet_seconds: float = 0.0
     world: World | None = None
     violations: list[str] = field(default_factory=list)
@@ -70,6 +73,8 @@ class Auditor(threading.Thread):
                 found = checks.violations(
                     self._url, max_running_tasks=MAX_RUNNING_TASKS, checks=ALWAYS
                 )
+                with psycopg.connect(self._url) as connection:
+                    self._outcome.once_lost |= {row[0] for row in connection.execute(_LOST)}
             except psycopg.OperationalError:
                 continue  # the database is away, or a fault ended this connection
             self._outcome.audits += 1

@@ -34,7 +34,7 @@ class Step:
     body: str
     ends: str = "completed"
     exit_code: int | None = 0
-    timeout_seconds: int = 20
+    timeout_seconds: int = 10
     printed: bytes = b""
 
     def as_json(self, *, marks: Path, run: str, on_failure: str) -> dict[str, Any]:
