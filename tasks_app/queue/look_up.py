@@ -18,7 +18,7 @@ from devops_manager.access.actors import SYSTEM
 from hosts_app.states import HostStatus
 from tasks_app.queue.deliveries import deliveries_of
 from tasks_app.queue.holding import Fate, Reconciliation, reconcile
-from tasks_app.queue.moves import Settled, as_moves, lock_tasks, move_counts, settle
+from tasks_app.queue.moves import Move, Settled, as_moves, lock_tasks, move_counts, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
 from tasks_app.queue.statements import in_transaction, run
 from tasks_app.queue.trail import record_agent
@@ -80,9 +80,11 @@ def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
     asked = _order(asked, answers)
     if asked:
         _reconcile(asked)
-        _acknowledge(asked)
+        moves = _acknowledge(asked)
         _redeliver(asked)
-        _claim(asked)
+        moves += _claim(asked)
+        # Once, and last: steps are locked by id after all rows, or two look-ups could deadlock.
+        move_counts(moves)
     for one in asked:
         answers[one.poll.host] = _answer(one)
     return answers, asked
@@ -221,16 +223,17 @@ def _audit_foreign(host: int, fences: Sequence[UUID]) -> None:
     )
 
 
-def _acknowledge(asked: Sequence[_Asked]) -> None:
+def _acknowledge(asked: Sequence[_Asked]) -> list[Move]:
     rows = [row for one in asked for row in one.found.rows(Fate.ACKNOWLEDGE)]
-    if rows:
-        moved = run(
-            "poll_acknowledge",
-            rows=rows,
-            sources=sources(ROW_TRANSITIONS, RowStatus.RUNNING),
-            grace_seconds=_grace_seconds(),
-        )
-        move_counts(as_moves(moved))
+    if not rows:
+        return []
+    moved = run(
+        "poll_acknowledge",
+        rows=rows,
+        sources=sources(ROW_TRANSITIONS, RowStatus.RUNNING),
+        grace_seconds=_grace_seconds(),
+    )
+    return as_moves(moved)
 
 
 def _grace_seconds() -> float:
@@ -253,7 +256,7 @@ def _redeliver(asked: Sequence[_Asked]) -> None:
         by_host[row.host_id].commands.append(delivery)
 
 
-def _claim(asked: Sequence[_Asked]) -> None:
+def _claim(asked: Sequence[_Asked]) -> list[Move]:
     by_host = {}
     for one in asked:
         limit = one.max_concurrency
@@ -263,7 +266,7 @@ def _claim(asked: Sequence[_Asked]) -> None:
         if one.free:
             by_host[one.poll.host] = one
     if not by_host:
-        return
+        return []
     claimed = run(
         "claim",
         hosts=list(by_host),
@@ -276,7 +279,7 @@ def _claim(asked: Sequence[_Asked]) -> None:
         one = by_host[row.host_id]
         one.commands.append(delivery)
         one.claimed += 1
-    move_counts(as_moves(claimed))
+    return as_moves(claimed)
 
 
 def _answer(one: _Asked) -> Answer:

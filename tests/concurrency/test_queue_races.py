@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import psycopg
 import pytest
 from django.db import connection
 from django.db.models import Count, Q
@@ -19,6 +20,7 @@ from hosts_app.models import Host
 from tasks_app.models import CommandHost, Task
 from tasks_app.records import PollVerdict
 from tasks_app.services import admission, dispatch, fan_out, lifecycle, sweeps
+from tasks_app.states import Priority
 from tests.invariants.checks import violations
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, result, started_task, states
 
@@ -47,9 +49,8 @@ def together(calls: Sequence[Callable[[], T]]) -> list[T]:
         return [future.result() for future in [threads.submit(run, call) for call in calls]]
 
 
-@pytest.fixture(autouse=True)
-def _promises_hold() -> Iterator[None]:
-    yield
+def own_address() -> str:
+    """Return how to connect to the test's database beside Django."""
     names = {
         "NAME": "dbname",
         "USER": "user",
@@ -58,7 +59,13 @@ def _promises_hold() -> Iterator[None]:
         "PORT": "port",
     }
     given = {name: connection.settings_dict[key] or None for key, name in names.items()}
-    assert violations(make_conninfo("", **given)) == []
+    return make_conninfo("", **given)
+
+
+@pytest.fixture(autouse=True)
+def _promises_hold() -> Iterator[None]:
+    yield
+    assert violations(own_address()) == []
 
 
 def test_two_gateways_never_put_a_host_over_its_limit() -> None:
@@ -180,6 +187,35 @@ def test_claim_against_cancel_runs_or_cancels_each_row_once() -> None:
             agent.report(command.fence, "canceled")
     task.refresh_from_db()
     assert (task.status, task.canceled_hosts) == ("canceled", 30)
+
+
+WAITS = """SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+
+
+def test_a_look_up_that_waits_for_a_step_holds_no_later_one() -> None:
+    """Two look-ups that took their steps' locks out of order met in a deadlock, for a second."""
+    (host,) = make_hosts(1)
+    early = started_task([host])
+    late = started_task([host], priority=Priority.URGENT)
+    agent = FakeAgent(host, slots=1)
+    assert only(agent.poll())
+    assert states(late) == ["claimed"]
+    agent.slots = 2  # the next poll acknowledges the late task's step and claims the early one's
+    lock = "SELECT FROM commands WHERE task_id = %s FOR NO KEY UPDATE NOWAIT"
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(own_address()) as other:
+        other.execute(lock, [early.pk])
+        polled = threads.submit(together, [agent.poll])
+        try:
+            with psycopg.connect(own_address(), autocommit=True) as watch:
+                while not watch.execute(WAITS).rowcount:
+                    assert not polled.done(), polled.result()
+            other.execute(lock, [late.pk])
+        finally:
+            other.rollback()
+        (answer,) = polled.result(timeout=20)
+    assert only(answer)
+    assert states(early) + states(late) == ["claimed", "running"]
 
 
 @override_settings(DM_BATCH_SIZE=100)
