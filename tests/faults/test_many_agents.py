@@ -38,7 +38,7 @@ async def until(happened: Callable[[], Any], what: str) -> None:
 def swarm_of(gateway: GatewayProcess, credentials: list[str]) -> Swarm:
     return Swarm(
         host="127.0.0.1",
-        port=gateway.port,
+        ports=[gateway.port],
         credentials=credentials,
         jitter=random.Random(17).random,
     )
@@ -121,7 +121,7 @@ def test_many_agents_that_restart_at_once_and_lose_their_gateway(
         await after.connect(at_once=RESTARTED)
         gateway.kill()
         await asyncio.to_thread(start_gateway, port=gateway.port, **LONG_POLLS)
-        await until(lambda: after.figures.connected >= 2 * RESTARTED, "all to be back")
+        await until(lambda: len(after.figures.connected) >= 2 * RESTARTED, "all to be back")
         await in_thread(lambda: fully_started(task))
         await until(lambda: len(after.figures.finished) == RESTARTED, "all results")
         await stop(after)
