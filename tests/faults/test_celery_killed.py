@@ -31,7 +31,7 @@ from tests.gateway_process import database_url
 from tests.queue_world import FakeAgent, make_hosts, make_task, outcomes, start, states
 
 WORKER = "devops-manager-worker"
-ROUNDS = 6
+ROUNDS = 4
 WINDOW = 100
 HOSTS = 350
 
