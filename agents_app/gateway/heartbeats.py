@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Beat:
+class _Beat(msgspec.Struct, frozen=True):
     beat: Heartbeat
     written: asyncio.Future[None] | None
 

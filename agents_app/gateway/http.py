@@ -36,8 +36,7 @@ RETRY_SECONDS = (1, 5)
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """One answer, ready to send."""
 
     status: int

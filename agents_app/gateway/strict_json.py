@@ -56,15 +56,20 @@ def _name_field(message: str) -> Problem:
     return invalid(message, path or "body", match["what"])
 
 
+def _keys_in(value: Any) -> int:
+    if isinstance(value, dict):
+        return len(value) + sum(map(_keys_in, value.values()))
+    return sum(map(_keys_in, value)) if isinstance(value, list) else 0
+
+
 def _refuse_duplicate_keys(body: bytes) -> None:
     # msgspec keeps the last of two equal keys without a word, and so might whatever stands between
     # an agent and us keep the first: the standard parser shows the pairs. Most bodies are short and
     # spared it: without an escape, what is quoted before a colon is a key (but for one that itself
-    # begins with a colon, which no message has), and keys that differ all over a body differ in
-    # each object.
+    # begins with a colon, which no message has), and there are as many as were kept.
     if len(body) <= _SHORT and b"\\" not in body:
         keys = _KEYS.findall(body)
-        if len(keys) == len(set(keys)):
+        if len(keys) == len(set(keys)) or len(keys) == _keys_in(msgspec.json.decode(body)):
             return
     objects = 0
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from msgspec import Struct
 
 from devops_manager.lib import sql
 from hosts_app.selectors import SQL
@@ -18,8 +18,7 @@ _VERSION_LENGTH = 32
 _BOOT_ID_LENGTH = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(Struct, frozen=True):
     """A host's figures, None where the agent could not tell: per cent, and the 1-minute load."""
 
     cpu_percent: float | None = None
@@ -28,8 +27,7 @@ class Load:
     disk_percent: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
+class Heartbeat(Struct, frozen=True):
     """What one host said: ``host`` is its primary key; ``clock_skew_ms`` its clock less ours."""
 
     host: int
