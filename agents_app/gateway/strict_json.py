@@ -65,11 +65,14 @@ def _keys_in(value: Any) -> int:
 def _refuse_duplicate_keys(body: bytes) -> None:
     # msgspec keeps the last of two equal keys without a word, and so might whatever stands between
     # an agent and us keep the first: the standard parser shows the pairs. Most bodies are short and
-    # spared it: without an escape, what is quoted before a colon is a key (but for one that itself
-    # begins with a colon, which no message has), and there are as many as were kept.
-    if len(body) <= _SHORT and b"\\" not in body:
+    # spared it: without an escaped quote, what is quoted before a colon is a key (but for one that
+    # itself begins with a colon, which no message has), and there are as many as were kept.
+    if len(body) <= _SHORT and b'\\"' not in body:
         keys = _KEYS.findall(body)
-        if len(keys) == len(set(keys)) or len(keys) == _keys_in(msgspec.json.decode(body)):
+        spelt_as_they_are = b"\\" not in body
+        if spelt_as_they_are and len(keys) == len(set(keys)):
+            return
+        if len(keys) == _keys_in(msgspec.json.decode(body)):
             return
     objects = 0
 
