@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 
 @in_transaction
+@in_transaction
 def hosts_with_work(hosts: Sequence[int]) -> list[int]:
     """Return those of the hosts (primary keys) that have claimable rows or an unsettled cancel."""
+    run("pin_order")
     return [row.host_id for row in run("hosts_with_work", hosts=list(hosts))]
 
 

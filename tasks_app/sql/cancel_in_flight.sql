@@ -1,7 +1,8 @@
 -- Purpose: second half of a cancel, on a fresh snapshot: what was delivered is asked to end, and has
 --          until the deadline to say so. The agent's report decides, else the row is lost.
 -- Locks: the rows in id order, after the task.
--- Index: idx_commands_task_id, idx_command_hosts_command_status.
+-- Index: idx_commands_task_id, idx_command_hosts_command_status; or, where statistics know of few
+--        open rows, all of these once: idx_command_hosts_status, idx_command_hosts_deadline.
 WITH locked AS (
     SELECT row.id
     FROM commands AS command

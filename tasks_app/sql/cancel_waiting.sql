@@ -1,7 +1,8 @@
 -- Purpose: first half of a cancel, and all of a stop: what was not delivered never will be.
 -- Locks: the rows, after the task (tasks_lock); waits for claims of the same rows and then leaves
 --        alone what they took.
--- Index: idx_commands_task_id, idx_command_hosts_command_status.
+-- Index: idx_commands_task_id, idx_command_hosts_command_status; or, where statistics know of few
+--        open rows, all of these once: idx_command_hosts_status, idx_command_hosts_deadline.
 WITH locked AS (
     SELECT
         row.id,

@@ -2,7 +2,8 @@
 --          highest priority first, oldest first.
 -- Locks: the rows, FOR UPDATE SKIP LOCKED, under the hosts' locks (poll_lock, a statement of its own
 --        before this one: counted and locked in one statement, the count is older than the lock).
--- Index: idx_command_hosts_claimable; tasks_pkey or idx_tasks_status (it ends in the id); commands_pkey.
+-- Index: idx_command_hosts_claimable; tasks_pkey, commands_pkey. The task is asked for in
+--        a query of its own: joined, each host could read all tasks that run.
 WITH asked AS (
     SELECT *
     FROM unnest(

@@ -18,8 +18,21 @@ UNION
         row.id,
         row.task_id
     FROM tasks AS task
-    INNER JOIN commands AS command ON task.id = command.task_id
-    INNER JOIN commands_hosts AS row ON command.id = row.command_id AND row.status = 'pending'
+    CROSS JOIN LATERAL (
+        SELECT step.id
+        FROM commands AS step
+        WHERE step.task_id = task.id
+        OFFSET 0
+    ) AS command
+    CROSS JOIN LATERAL (
+        SELECT
+            entry.id,
+            entry.task_id,
+            entry.host_id
+        FROM commands_hosts AS entry
+        WHERE entry.command_id = command.id AND entry.status = 'pending'
+        OFFSET 0
+    ) AS row
     INNER JOIN host_heartbeats AS heartbeat ON row.host_id = heartbeat.host_id
     WHERE
         task.status = 'running'

@@ -1,7 +1,8 @@
 -- Purpose: what these hosts have in hand, for counting slots and for reconciliation.
 --          Ordered only so that, with pin_order, no other index can look cheaper.
 -- Locks: none of its own. Under the hosts' locks (poll_lock) the set can only shrink, by reports.
--- Index: idx_command_hosts_in_flight.
+-- Index: idx_command_hosts_in_flight. What has a fence and has not ended is claimed or running; said by
+--        the state, indexes of all open rows looked as good in a quiet hour's statistics.
 SELECT
     id,
     host_id,
@@ -18,5 +19,6 @@ SELECT
 FROM commands_hosts
 WHERE
     host_id = ANY(%(hosts)s::bigint [])
-    AND status IN ('claimed', 'running')
+    AND fence IS NOT NULL
+    AND finished_at IS NULL
 ORDER BY host_id

@@ -36,16 +36,30 @@ def prepare(finished: Task, *, number: int) -> Day:
     Each day begins with other hosts: its agents know nothing of what those of another day hold.
     """
     hosts = list(Host.objects.filter(status="active", quarantined_at=None).order_by("id"))
-    hosts = hosts[number * 10 * BATCH :] + hosts[: number * 10 * BATCH]
+    hosts = hosts[number * 30 * BATCH :] + hosts[: number * 30 * BATCH]
     big = started_task(hosts)
     for no in range(20):
         started_task(hosts[no * BATCH : (no + 1) * BATCH])
     return Day(hosts, big, finished)
 
 
+def end_everything() -> None:
+    """End what is open, as a night without work would."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE commands_hosts SET status = 'canceled', finished_at = now() "
+            "WHERE status IN ('blocked', 'pending', 'claimed', 'running')"
+        )
+        cursor.execute(
+            "UPDATE tasks SET status = 'canceled', finished_at = now() WHERE status = 'running'"
+        )
+
+
 def run(day: Day) -> None:
     """Let agents work, people look, sweeps sweep."""
     create_and_change(day.hosts)
+    for no in range(10, 30):  # much is in flight elsewhere
+        poll_all([FakeAgent(host) for host in day.hosts[no * BATCH : (no + 1) * BATCH]])
     work(day.hosts[:BATCH])
     mishaps(day.hosts[BATCH : 2 * BATCH])
     endings(day.hosts[2 * BATCH : 3 * BATCH])
