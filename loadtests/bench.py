@@ -50,6 +50,7 @@ class Bench:
         self.stack = stack
         self.agents = agents
         self.only = only
+        self.load = os.getloadavg()[0]
         self.floors: dict[str, table.Floor] = {}
         self.targets: list[table.Target] = []
         self.measured: list[Measured] = []
@@ -74,6 +75,7 @@ class Bench:
             self.measured = uvloop.run(run_all(world, scenarios))
             for measured in self.measured:
                 self.targets += self._targets.of_scenario(measured, self.floors)
+            self.targets.append(self._targets.memory(self.measured))
 
     def _measure_floors(self, rows: Any) -> None:
         wanted = {floor for name in self.only for floor in FLOORS.get(name, ())}
@@ -113,7 +115,8 @@ class Bench:
         memory = psutil.virtual_memory().total / 2**30
         return (
             f"{os.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}, "
-            f"PostgreSQL {', '.join(settings)}; {self.agents:,} simulated agents beside it"
+            f"PostgreSQL {', '.join(settings)}; {self.agents:,} simulated agents beside it; "
+            f"load average before the run {self.load:.1f}"
         )
 
     def tables(self, shape: Any) -> str:

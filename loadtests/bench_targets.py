@@ -15,6 +15,7 @@ from loadtests.bench_sql import wipe
 from loadtests.bench_table import Floor, Goal, Target
 from loadtests.swarm_records import make_task
 from loadtests.swarm_scenarios import Measured
+from tasks_app.models import Task
 from tasks_app.selectors.encoded import task_list_json
 from tasks_app.selectors.tasks import TaskFilter
 from tasks_app.services import drafts, fan_out, lifecycle, submit
@@ -57,6 +58,8 @@ def create(host: UUID, floor: Floor) -> list[Target]:
 
 def list_hit(floor: Floor) -> list[Target]:
     """A page of 20 tasks from the cache, as the API sends it, in this process."""
+    for _ in range(20 - Task.objects.count()):
+        make_task([])
 
     def act() -> None:
         task_list_json(asked=Page(1, 20), narrowed=TaskFilter())
@@ -145,7 +148,6 @@ def _one(measured: Measured, floors: Floors) -> list[Target]:
             Goal(1.5),
             count / _sql_rate(floors),
         ),
-        _memory(measured),
     ]
 
 
@@ -214,18 +216,19 @@ def _cancel(measured: Measured, _floors: Floors) -> list[Target]:
 
 def _reconnect(measured: Measured, _floors: Floors) -> list[Target]:
     name = "all agents back after a kill of the gateway"
-    return [Target(name, measured.figures["last"], "s", Goal(20)), _memory(measured)]
+    return [Target(name, measured.figures["last"], "s", Goal(20))]
 
 
-def _memory(measured: Measured) -> Target:
-    value = max(memory for name, (_cpu, memory) in measured.usage.items() if "gateway" in name)
-    return Target(
-        f"the gateway's memory after “{measured.name}”",
-        value / _MEGABYTE,
-        "MB",
-        Goal(300),
-        Goal(150),
+def memory(done: Sequence[Measured]) -> Target:
+    """Return the most that a gateway held after any of the scenarios."""
+    value, scenario = max(
+        (resident, measured.name)
+        for measured in done
+        for process, (_cpu, resident) in measured.usage.items()
+        if process.startswith("gateway")
     )
+    name = f"the gateway's memory, the most of all scenarios (after “{scenario}”)"
+    return Target(name, value / _MEGABYTE, "MB", Goal(300), Goal(150))
 
 
 _SCENARIOS: dict[str, Callable[[Measured, Floors], list[Target]]] = {
