@@ -56,7 +56,7 @@ async def in_thread(call: Callable[[], Any]) -> None:
 
 async def stop(swarm: Swarm) -> None:
     """Close all connections, those that are just being made included."""
-    await asyncio.gather(*swarm._tasks)
+    await asyncio.gather(*swarm._tasks, *(task for pool in swarm.pools for task in pool._tasks))
     swarm.stop()
     for _ in range(3):
         await asyncio.sleep(0)  # each transport says good-bye in a later turn of the loop
