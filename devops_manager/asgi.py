@@ -19,4 +19,4 @@ application = Gateway()
 # good, and young objects are looked at less often.
 gc.collect()
 gc.freeze()
-gc.set_threshold(20_000, 20, 1000)
+gc.set_threshold(100_000, 50, 1000)

@@ -15,7 +15,8 @@ from agents_app.gateway.strict_json import decode
 
 ANYTHING = msgspec.json.Decoder(Any)
 # An object is a list of pairs here, so that a key may come twice.
-keys = st.text("ab,{", max_size=2)
+keys = st.text("ab,{:", max_size=2)
+SPACE = ("", " ", "")
 texts = st.text('ab":,{\\ ', max_size=4)
 values = st.recursive(
     st.integers() | texts,
@@ -28,7 +29,7 @@ values = st.recursive(
 
 def written(value: Any) -> str:
     if isinstance(value, tuple):
-        pairs = [f"{json.dumps(key)} : {written(inner)}" for key, inner in value[0]]
+        pairs = [f"{json.dumps(key)}{SPACE[len(key)]}:{written(inner)}" for key, inner in value[0]]
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(written, value)) + "]"
