@@ -57,6 +57,7 @@ class Journal:
         self.writable = True
         self.run = 0
         self._unsaved: dict[str, str] = {}
+        self._answered: dict[str, str] = {}
         self._states: dict[str, str] = dict(
             self._db.execute("SELECT fence, state FROM attempts ORDER BY changed_at")
         )
@@ -192,6 +193,7 @@ class Journal:
         """After a failure, see whether writing works now. True if it does."""
         with contextlib.suppress(JournalError), self._lock:
             self._save()
+            self._cross_out()
             self.set_meta("probe", "x" * 4096)
             if not self.writable:
                 log.info("the journal can be written again")
@@ -244,20 +246,26 @@ class Journal:
     def forget(self, fence: str, reduced_record: str) -> None:
         """The result was answered: take the fence out, keep ``reduced_record`` for a while.
 
-        On a full disk it leaves the memory only; after a restart it is sent, and answered, again.
+        On a full disk it leaves the memory only, and the file when there is room again.
         """
         with self._lock:
             self._states.pop(fence, None)
             self._unsaved.pop(fence, None)
-            with contextlib.suppress(JournalError), self._writing() as db:
-                now = time.time()
+            self._answered[fence] = reduced_record
+            with contextlib.suppress(JournalError):
+                self._cross_out()
+
+    def _cross_out(self) -> None:
+        """Take out of the file what was answered."""
+        now = time.time()
+        with self._writing() as db:
+            for fence, record in self._answered.items():
                 db.execute("DELETE FROM attempts WHERE fence = ?", (fence,))
-                db.execute(
-                    "INSERT OR REPLACE INTO answered VALUES (?, ?, ?)", (fence, reduced_record, now)
-                )
-                if self._forgotten % PRUNE_EVERY == 0:
-                    _prune(db, now)
-                self._forgotten += 1
+                db.execute("INSERT OR REPLACE INTO answered VALUES (?, ?, ?)", (fence, record, now))
+            if self._forgotten % PRUNE_EVERY == 0:
+                _prune(db, now)
+            self._forgotten += 1
+        self._answered.clear()
 
     def left_over(self, state: str) -> list[tuple[str, str, str]]:
         """After a start: (fence, command as JSON, boot id) of what was left in ``state``."""

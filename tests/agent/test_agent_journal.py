@@ -171,3 +171,23 @@ def test_what_cannot_be_written_is_not_accepted_and_no_result_is_lost(
     assert again.unanswered(limit=9, limit_bytes=9**9) == [("a", record("a"), False)]
     again.begin_run()
     assert again.run == 2
+
+
+def test_what_was_answered_while_nothing_could_be_written_is_crossed_out_later(
+    reopen: Callable[[], Journal],
+) -> None:
+    journal = reopen()
+    journal.begin_run()
+    journal.accept([make("a")], "boot")
+    journal.mark_started("a", "boot")
+    refuse_writes(journal, True)
+    journal.finish("a", record("a"))
+    journal.forget("a", record("a"))
+    assert journal.holding() == []
+    refuse_writes(journal, False)
+    assert journal.try_again()
+    # Else the next start would call it interrupted, which the server knows to be completed.
+    again = reopen()
+    assert again.holding() == []
+    assert again.accept([make("a")], "boot") == []
+    assert again.holding() == [("a", "finished")]

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+from devops_manager.access.models import AuditEvent
 from hosts_app.models import HostSession
 from tasks_app.models import CommandHost
 from tests.factories import started_task
@@ -45,10 +46,12 @@ def test_a_full_disk_takes_no_work_and_loses_no_result(
 
     resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
     wait_for(waits.filter(status="completed").exists, "the run, now that there is room")
-    # What could not be crossed out while there was no room is told again after a restart, as
-    # interrupted perhaps, for the end of it was not written either. The first result stays.
-    first = ran.values().get()
+    wait_for(lambda: agent.held == [], "the journal to be empty")
+    # What could not be crossed out while there was no room is not told again after a restart.
+    first, run = ran.values().get(), HostSession.objects.get(host=agent.host).run
     agent.process.kill()
     agent.process.start()
-    wait_for(lambda: agent.held == [], "the journal to be empty")
+    wait_for(HostSession.objects.filter(run__gt=run).exists, "the restarted agent")
+    wait_for_polls(agent)
     assert ran.values().get() == first
+    assert not AuditEvent.objects.filter(action="result.conflict").exists()
