@@ -105,6 +105,11 @@ _DATABASE["CONN_MAX_AGE"] = 0  # required with the pool
 _DATABASE["OPTIONS"] |= {
     "pool": _POOL,
     "connect_timeout": 5,
+    # A network that swallows packets would hold a thread for as long as the kernel is patient.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
     # devops_manager.lib.sql asks for prepared statements; Django's own cursor never uses any
     "prepare_threshold": 5,
     "application_name": env.text("DM_PROCESS_NAME", "devops-manager"),
