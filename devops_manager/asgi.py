@@ -1,4 +1,4 @@
-"""The gateway's entry point: ``gunicorn -k uvicorn_worker.UvicornWorker devops_manager.asgi``."""
+"""The gateway's entry point: ``-k agents_app.gateway.worker.GatewayWorker devops_manager.asgi``."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class GatewayProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1"),
-                    *("-k", "uvicorn_worker.UvicornWorker", "--keep-alive=75"),
+                    *("-k", "agents_app.gateway.worker.GatewayWorker", "--keep-alive=75"),
                     *(f"--bind=127.0.0.1:{self.port}", "--graceful-timeout=10"),
                     "devops_manager.asgi:application",
                 ],

@@ -23,7 +23,7 @@ START_SECONDS = 60.0
 _SHOWN_LINES = 15
 _GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=1"]
 # An agent that is idle between two requests keeps its connection (gunicorn closes after 2 s).
-_ASYNC_WORKER = ["-k", "uvicorn_worker.UvicornWorker", "--keep-alive=75"]
+_ASYNC_WORKER = ["-k", "agents_app.gateway.worker.GatewayWorker", "--keep-alive=75"]
 _CELERY = ["-m", "celery", "-A", "devops_manager"]
 
 
