@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from agents_app.gateway.http import ClientGone
 from hosts_app.models import Host, HostHeartbeat
 from tasks_app.models import CommandHost
 from tests.factories import make_host, started_task
@@ -38,6 +39,13 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+async def leave(client: Client) -> None:
+    """Close a poll's connection, and see it forgotten."""
+    client.left.set()
+    with pytest.raises(ClientGone):
+        await client.answer
+
+
 def test_a_short_command_costs_one_look_up(host: Host, parts: Callable[[], Parts]) -> None:
     started_task([host])
 
@@ -64,7 +72,7 @@ def test_that_a_command_runs_is_written_down_soon(host: Host, parts: Callable[[]
         (fence,) = await fences_of(Client(made, host))
         following = Client(made, host, seq=2, holding={fence: "running"})
         await until(lambda: made.database.look_ups == 2)
-        following.left.set()
+        await leave(following)
 
     asyncio.run(scene())
     assert CommandHost.objects.get().status == "running"
@@ -96,7 +104,7 @@ def test_a_poll_that_lists_what_was_reported_meanwhile_needs_no_look_up(
         following = Client(made, host, seq=2, holding={fence: "finished"})
         await asyncio.sleep(0.05)
         assert made.database.look_ups == 1
-        following.left.set()
+        await leave(following)
 
     asyncio.run(scene())
 
@@ -116,7 +124,7 @@ def test_a_slot_that_gets_free_brings_the_next_command(
         after = Client(made, host, seq=3, holding={second: "running", third: "running"})
         assert await made.report(host, second, third) == ["accepted"] * 2
         await until(lambda: not made.hosts.state(host.pk, 0.0).full)
-        after.left.set()
+        await leave(after)
 
     asyncio.run(scene())
 
