@@ -139,11 +139,12 @@ class Polls:
         for state in self._hosts.all():
             self._hint(state)
 
-    def slot_free(self, host: int) -> None:
-        """Look at a host again if work may have been left for want of a free slot."""
-        state = self._hosts.get(host)
-        if state is not None and (state.full or state.looking):
-            self._hint(state)
+    def slot_free(self, hosts: Iterable[int]) -> None:
+        """Look at hosts again where work may have been left for want of a free slot."""
+        for host in hosts:
+            state = self._hosts.get(host)
+            if state is not None and (state.full or state.looking):
+                self._hint(state)
 
     def drain(self) -> None:
         """Answer every held poll, and from now on every new one, with 503: the process ends."""

@@ -15,6 +15,7 @@ from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.http import Problem, Response, invalid, json_response
 from agents_app.gateway.results import Unstorable, decode_text, result_of
+from devops_manager.lib import announce
 from tasks_app.live_output import Chunk
 from tasks_app.records import Result, ResultVerdict, Verdict
 from tasks_app.services import dispatch
@@ -119,7 +120,7 @@ class Reports:
         stored = [fence for fence in final if verdicts[fence].verdict != Verdict.UNKNOWN]
         self._hosts.acknowledged(caller.host, final, stored)
         if any(verdict.verdict == Verdict.ACCEPTED for verdict in verdicts.values()):
-            self._polls.slot_free(caller.host)
+            self._polls.slot_free([caller.host])
 
     async def _write(self, batch: Sequence[_Submitted]) -> None:
         results = [result for item in batch for result in item.results]
@@ -143,6 +144,17 @@ class Reports:
             start = end
         # Other processes hear of it over Redis, and this one too, if Redis is there.
         self._polls.hint(outcome.wake_hosts)
+        elsewhere = {item.host for item in batch if not self._hosts.polls_here(item.host)}
+        if elsewhere:
+            await self._announce_free(elsewhere)
+
+    async def _announce_free(self, hosts: set[int]) -> None:
+        """Let the gateways where these hosts poll know that slots are free."""
+        try:
+            await self._database.run(announce.slot_free, hosts)
+        except DatabaseAway as error:
+            # the query for pending work finds them
+            logger.warning("%d hosts with free slots were not announced: %s", len(hosts), error)
 
     async def _take_output(
         self, message: ReportMessage, caller: Caller, source_ip: str | None

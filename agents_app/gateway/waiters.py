@@ -178,6 +178,11 @@ class Hosts:
         """Go through all hosts; none may be added meanwhile."""
         return iter(self._states.values())
 
+    def polls_here(self, host: int) -> bool:
+        """Tell whether a host's poll is here, or its next one is expected here."""
+        state = self._states.get(host)
+        return state is not None and (state.current is not None or state.answered is not None)
+
     def held(self) -> list[int]:
         """Return the hosts that have a poll here now."""
         return [host for host, state in self._states.items() if state.current is not None]

@@ -104,12 +104,14 @@ class Subscription:
         try:
             message = json.loads(data)
             wake = [int(host) for host in message.get("wake", ())]
+            free = [int(host) for host in message.get("free", ())]
             revoke = [int(host) for host in message.get("revoke", ())]
         except (ValueError, TypeError, AttributeError):
             logger.warning("a wake that cannot be read: %.100r", data)
             return
         self._authentication.forget(revoke)
         self._polls.hint(wake)
+        self._polls.slot_free(free)
         # A look-up tells a poll of a revoked host so.
         self._polls.hint(revoke)
 

@@ -37,6 +37,11 @@ def wake(hosts: Iterable[int]) -> None:
     _after_commit("wake", list(hosts))
 
 
+def slot_free(hosts: Iterable[int]) -> None:
+    """Tell the gateways that these hosts ended commands: work may have waited for their slots."""
+    _after_commit("free", list(hosts))
+
+
 def revoke(hosts: Iterable[int]) -> None:
     """After the commit, tell all gateways to forget what they know of these hosts' credentials."""
     _after_commit("revoke", list(hosts))

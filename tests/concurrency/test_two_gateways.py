@@ -11,12 +11,12 @@ from django.conf import settings
 from django.db.models import Count, Q
 
 from devops_manager.embedded.ports import free_port
-from hosts_app.models import Host
+from hosts_app.models import Host, HostSession
 from tasks_app.models import Task
 from tests.factories import make_enrolled_host, started_task
 from tests.gateway_process import GatewayProcess, database_url
 from tests.invariants.checks import violations
-from tests.protocol.client import Agent, Reply, fences, send
+from tests.protocol.client import Agent, Reply, eventually, fences, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +28,7 @@ HOSTS = 50
 LIMIT = 2
 TASKS = 4
 ROUNDS = 30
+BEFORE_THE_HOLD_ENDS = 5.0
 IN_FLIGHT = Q(rows__status__in=("claimed", "running"))
 
 
@@ -92,3 +93,25 @@ def test_two_gateways_and_fifty_hosts_never_put_a_host_over_its_limit(ports: lis
     assert min(served) > 0, "one gateway was never asked at the right moment"
     ended = Task.objects.filter(pk__in=[task.pk for task in tasks])
     assert set(ended.values_list("status", "completed_hosts")) == {("completed", HOSTS)}
+
+
+def test_a_result_at_one_gateway_brings_the_next_command_to_the_poll_at_the_other(
+    ports: list[int], redis_client: object
+) -> None:
+    agent = Agent.of(ports[0], make_enrolled_host(max_concurrency=1))
+    tasks = [started_task([agent.host]) for _ in range(3)]
+    (fence,) = fences(agent.poll())
+    for _ in tasks[1:]:
+        poll = agent.open_poll(port=ports[0])  # the query for pending work is as good as off
+        eventually(lambda: agent_is_held(agent))
+        agent.port = ports[1]
+        assert agent.verdict(fence) == "accepted"
+        (fence,) = fences(poll.reply(BEFORE_THE_HOLD_ENDS))
+        agent.holding[fence] = "running"
+    assert agent.verdict(fence) == "accepted"
+    assert set(Task.objects.values_list("status", flat=True)) == {"completed"}
+
+
+def agent_is_held(agent: Agent) -> bool:
+    """Tell whether the gateway has looked up the poll that the agent holds open."""
+    return HostSession.objects.filter(host=agent.host, seq=agent.seq).exists()
