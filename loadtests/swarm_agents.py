@@ -18,12 +18,37 @@ import msgspec
 from loadtests.swarm_connections import RETRY_SECONDS, Connection, Pool
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 # As many as file descriptors allow: with few, reports would wait for each other here and come in
 # small batches, which real agents, each with a connection of its own, do not do.
 REPORT_CONNECTIONS = 5000
 REPORT_RESULTS = 100
+
+
+class _Command(msgspec.Struct, gc=False):
+    fence: str
+
+
+class _Answer(msgspec.Struct):
+    """What a simulated agent reads of a poll's answer."""
+
+    commands: list[_Command]
+    cancel: list[str]
+
+
+class _Judged(msgspec.Struct, gc=False):
+    fence: str
+    verdict: str
+
+
+class _Verdicts(msgspec.Struct):
+    """What it reads of a report's answer."""
+
+    results: list[_Judged]
+
+
+_answer = msgspec.json.Decoder(_Answer).decode
+_verdicts = msgspec.json.Decoder(_Verdicts).decode
 
 
 @dataclass(slots=True)
@@ -115,18 +140,17 @@ class Agent:
             self.swarm.figures.error(f"poll {status}")
             self._again(RETRY_SECONDS)
             return
-        answer = _decode(body)
-        for command in answer["commands"]:
-            self._start(command)
-        for fence in answer["cancel"]:
+        answer = _answer(body)
+        for command in answer.commands:
+            self._start(command.fence)
+        for fence in answer.cancel:
             if self.holding.get(fence) == "running":
                 self.swarm.figures.canceled.append(time.perf_counter())
                 self._finish(fence, "canceled")
         self.report()
         self.poll()
 
-    def _start(self, command: dict[str, Any]) -> None:
-        fence = command["fence"]
+    def _start(self, fence: str) -> None:
         if fence in self.holding:
             return
         self.swarm.figures.started[fence] = time.perf_counter()
@@ -161,7 +185,7 @@ class Agent:
             asyncio.get_running_loop().call_later(RETRY_SECONDS, self.report)
             return
         now = time.perf_counter()
-        answered = {item["fence"]: item["verdict"] for item in _decode(body)["results"]}
+        answered = {item.fence: item.verdict for item in _verdicts(body).results}
         for fence, verdict in answered.items():
             if verdict not in ("accepted", "duplicate"):
                 self.swarm.figures.error(f"verdict {verdict}")
