@@ -221,7 +221,8 @@ class Hosts:
                 state.current.holding.pop(fence, None)
         if state.answered is not None:
             state.answered.expected.difference_update(fences)
-        state.final = (*state.final, *stored)[-protocol.MAX_HOLDING :]
+        # Once each: a result whose answer was lost is reported, and answered, again.
+        state.final = tuple(dict.fromkeys((*state.final, *stored)))[-protocol.MAX_HOLDING :]
 
 
 def holding_of(state: HostState, message: PollMessage) -> dict[UUID, bool]:

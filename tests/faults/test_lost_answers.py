@@ -117,7 +117,7 @@ def test_five_lost_answers_to_a_report(
     agent = make_agent(f"http://127.0.0.1:{thief.port}")
     agent.process.start()
     row = marking(agent, marks / "ran")
-    wait_for(lambda: thief.stolen == 1, "the first lost answer")
+    wait_for(lambda: thief.stolen >= 1, "the first lost answer")
     before = CommandHost.objects.filter(pk=row.pk).values().get()
     assert before["status"] == "completed"
 

@@ -109,6 +109,22 @@ def test_a_poll_that_lists_what_was_reported_meanwhile_needs_no_look_up(
     asyncio.run(scene())
 
 
+def test_a_result_that_was_answered_twice_is_still_one(
+    host: Host, parts: Callable[[], Parts]
+) -> None:
+    started_task([host])
+
+    async def scene() -> None:
+        made = parts()
+        (fence,) = await fences_of(Client(made, host))
+        assert await made.report(host, fence) == ["accepted"]
+        assert await made.report(host, fence) == ["duplicate"]  # the answer was lost
+        following = Client(made, host, seq=2, holding={fence: "finished"}, wait_seconds=0.0)
+        assert await fences_of(following) == []
+
+    asyncio.run(scene())
+
+
 def test_a_slot_that_gets_free_brings_the_next_command(
     host: Host, parts: Callable[[], Parts]
 ) -> None:
