@@ -2,7 +2,8 @@
 --          unlocked read, only to know which tasks to lock.
 -- Locks: none.
 -- Index: idx_command_hosts_deadline; idx_tasks_status, idx_commands_task_id,
---        idx_command_hosts_command_status.
+--        idx_command_hosts_command_status. From the tasks down: one sample of statistics in many made
+--        the heartbeats of all hosts look like the place to begin.
 (
     SELECT
         id,
@@ -33,7 +34,12 @@ UNION
         WHERE entry.command_id = command.id AND entry.status = 'pending'
         OFFSET 0
     ) AS row
-    INNER JOIN host_heartbeats AS heartbeat ON row.host_id = heartbeat.host_id
+    CROSS JOIN LATERAL (
+        SELECT last.offline_at
+        FROM host_heartbeats AS last
+        WHERE last.host_id = row.host_id
+        OFFSET 0
+    ) AS heartbeat
     WHERE
         task.status = 'running'
         AND task.offline_policy = 'fail'
