@@ -2,8 +2,10 @@
 --          unlocked read, only to know which tasks to lock.
 -- Locks: none.
 -- Index: idx_command_hosts_deadline; idx_tasks_status, idx_commands_task_id,
---        idx_command_hosts_command_status. From the tasks down: one sample of statistics in many made
---        the heartbeats of all hosts look like the place to begin.
+--        idx_command_hosts_command_status or uniq_command_hosts_command_host. From the tasks down: one
+--        sample of statistics in many made the heartbeats of all hosts look like the place to begin.
+--        The state is judged above the steps' rows: with a quiet hour's statistics the indexes of all
+--        open rows looked as good.
 (
     SELECT
         id,
@@ -22,16 +24,17 @@ UNION
     CROSS JOIN LATERAL (
         SELECT step.id
         FROM commands AS step
-        WHERE step.task_id = task.id
+        WHERE step.task_id = task.id AND step.pending_rows > 0
         OFFSET 0
     ) AS command
     CROSS JOIN LATERAL (
         SELECT
             entry.id,
             entry.task_id,
-            entry.host_id
+            entry.host_id,
+            entry.status
         FROM commands_hosts AS entry
-        WHERE entry.command_id = command.id AND entry.status = 'pending'
+        WHERE entry.command_id = command.id
         OFFSET 0
     ) AS row
     CROSS JOIN LATERAL (
@@ -43,6 +46,7 @@ UNION
     WHERE
         task.status = 'running'
         AND task.offline_policy = 'fail'
+        AND row.status = 'pending'
         AND heartbeat.offline_at IS NOT NULL
     LIMIT %(limit)s
 )
