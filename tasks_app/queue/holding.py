@@ -27,6 +27,7 @@ class InFlightRow(Protocol):
     status: str
     cancel_requested_at: datetime | None
     out_of_time: bool
+    stopped: bool
     delivered_journal: UUID
     delivered_instance: UUID
     delivered_run: int
@@ -88,7 +89,7 @@ def judge_row(row: InFlightRow, poll: Poll, *, listed: bool, settled: bool) -> F
         return Fate.INTERRUPT
     if row.delivered_instance != poll.instance_id and not settled:
         return Fate.WAIT
-    if row.cancel_requested_at is not None or row.out_of_time:
+    if row.cancel_requested_at is not None or row.out_of_time or row.stopped:
         return Fate.NEVER_STARTED
     return Fate.REDELIVER
 

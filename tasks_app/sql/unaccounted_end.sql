@@ -15,7 +15,10 @@ locked AS (
     SELECT
         row.id,
         row.status AS old_status,
-        given.never_started
+        given.never_started,
+        row.cancel_requested_at IS NOT NULL OR (
+            SELECT task.stop_requested_at FROM tasks AS task WHERE task.id = row.task_id
+        ) IS NOT NULL AS unwanted
     FROM given
     INNER JOIN commands_hosts AS row ON given.id = row.id
     INNER JOIN host_sessions AS session
@@ -37,12 +40,12 @@ locked AS (
 UPDATE commands_hosts AS row SET
     status = CASE
         WHEN NOT locked.never_started THEN 'interrupted'
-        WHEN row.cancel_requested_at IS NOT NULL THEN 'canceled'
+        WHEN locked.unwanted THEN 'canceled'
         ELSE 'dispatch_failed'
     END,
     error_code = CASE
         WHEN NOT locked.never_started THEN 'not_accounted_for'
-        WHEN row.cancel_requested_at IS NOT NULL THEN ''
+        WHEN locked.unwanted THEN ''
         ELSE 'delivery_time_over'
     END,
     finished_at = now(),

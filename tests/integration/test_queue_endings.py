@@ -228,3 +228,14 @@ def test_counts_that_differ_from_rows_are_said_and_mended(caplog: pytest.LogCapt
     assert sweeps.sweep_counts() == 1
     assert "differed" in caplog.text
     assert Command.objects.get(task=task).pending_rows == 1
+
+
+def test_what_never_arrived_is_not_delivered_after_a_stop() -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    assert len(agent.poll(deliver=False).commands) == 1
+    lifecycle.stop_task(actor=SYSTEM, task_id=task.task_id)
+    assert agent.poll().commands == ()
+    assert states(task) == ["canceled"]
+    assert outcomes(task) == {"canceled": 1}
