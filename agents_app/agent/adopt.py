@@ -12,9 +12,9 @@ import time
 
 from agents_app.agent.cgroup import CommandGroup
 from agents_app.agent.messages import Command
-from agents_app.agent.processes import Process, read_process
+from agents_app.agent.processes import Process
 from agents_app.agent.records import Outcome
-from agents_app.agent.supervise import CHECK_SECONDS, Ending
+from agents_app.agent.supervise import CHECK_SECONDS, Ending, EndWish
 from agents_app.agent.tree import ProcessTree
 from agents_app.protocol import RESULT_INTERRUPTED, RESULT_TIMEOUT
 
@@ -30,20 +30,12 @@ class Adoption:
         self.command = command
         self._root = root
         self._tree = ProcessTree(root.pid, command.fence, group)
-        self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._wanted_end = ""
-        self._grace_seconds = command.kill_grace_seconds
+        self._wish = EndWish(command.kill_grace_seconds)
 
     def request_end(self, status: str, *, grace_seconds: float | None = None) -> None:
-        """Ask for the end of the tree, to be reported as ``status``. The first request counts.
-
-        A shorter grace given later still shortens the wait. May be called from any thread.
-        """
-        with self._lock:
-            self._wanted_end = self._wanted_end or status
-            if grace_seconds is not None:
-                self._grace_seconds = min(self._grace_seconds, grace_seconds)
+        """Ask for the end of the tree, as ``Supervision.request_end`` does."""
+        self._wish.add(status, grace_seconds)
         self._wake.set()
 
     def execute(self) -> Outcome:
@@ -54,18 +46,14 @@ class Adoption:
             error_message="The agent restarted while the command ran. It has ended since;"
             " its exit code and its output are not known.",
         )
-        while self._runs():
+        while self._root.still_runs():
             left = self.command.timeout_seconds - self._root.age_seconds()
-            if self._wanted_end or left <= 0:
-                ending = Ending(self._tree, self._wanted_end or RESULT_TIMEOUT)
-                while not ending.is_over(not self._runs(), self._grace_seconds):
+            if self._wish.status or left <= 0:
+                ending = Ending(self._tree, self._wish.status or RESULT_TIMEOUT)
+                while not ending.is_over(not self._root.still_runs(), self._wish.grace_seconds):
                     time.sleep(CHECK_SECONDS)
                 outcome = ending.outcome(self.command, None)
                 break
             self._wake.wait(min(left, LOOK_SECONDS))
         took_ms = int(self._root.age_seconds() * 1000)
         return dataclasses.replace(outcome, execution_time_ms=took_ms)
-
-    def _runs(self) -> bool:
-        now = read_process(self._root.pid)
-        return now is not None and now.started == self._root.started and now.state not in "ZX"

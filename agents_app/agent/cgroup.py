@@ -152,7 +152,7 @@ def group_name(owner: str) -> str:
 
 def own_cgroup() -> Path | None:
     """The cgroup of version 2 that this process is in, if that can be seen."""
-    own = _cgroup_of("self")
+    own = _own_name()
     if own is None:
         return None
     try:
@@ -170,10 +170,10 @@ def own_cgroup() -> Path | None:
     return None
 
 
-def _cgroup_of(pid: object) -> str | None:
-    """The cgroup v2 of a process as /proc names it, or None."""
+def _own_name() -> str | None:
+    """The cgroup v2 of this process as /proc names it, or None."""
     try:
-        text = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8")
+        text = Path("/proc/self/cgroup").read_text(encoding="utf-8")
     except OSError:
         return None
     for line in text.splitlines():

@@ -48,25 +48,30 @@ def host_name(settings: Settings) -> str:
 
 def host_facts(settings: Settings) -> dict[str, object]:
     """The fields of an enrolment that describe the host."""
-    system = os.uname()
-    facts: dict[str, object] = {
+    return {
         "hostname": host_name(settings),
-        "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
-        "arch": system.machine[:LONGEST_ARCH],
         "machine_id": machine_id(settings),
+        **_system(settings),
         "facts": _details(),
     }
-    address = _own_address(settings.server)
-    if address:
-        facts["ip"] = address
-    return facts
 
 
 def host_description(settings: Settings, process_tracking: str) -> dict[str, object]:
     """What a poll tells of the host when it changed; ``process_tracking`` is a fact as well."""
-    told = host_facts(settings)
-    known = {key: value for key, value in told.items() if key in ("os", "arch", "ip")}
-    return {**known, "facts": {**_details(), "process_tracking": process_tracking}}
+    return {**_system(settings), "facts": {**_details(), "process_tracking": process_tracking}}
+
+
+def _system(settings: Settings) -> dict[str, object]:
+    """What enrolment and polls both tell, beside the facts."""
+    system = os.uname()
+    told: dict[str, object] = {
+        "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
+        "arch": system.machine[:LONGEST_ARCH],
+    }
+    address = _own_address(settings.server)
+    if address:
+        told["ip"] = address
+    return told
 
 
 def _details() -> dict[str, object]:

@@ -23,6 +23,11 @@ class Process(NamedTuple):
         """How long ago it was started, whatever was done to the clock since."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) - self.started / os.sysconf("SC_CLK_TCK")
 
+    def still_runs(self) -> bool:
+        """Whether it is this very process that has the pid now, and it has not ended."""
+        now = read_process(self.pid)
+        return now is not None and now.started == self.started and now.state not in "ZX"
+
 
 def process_table() -> dict[int, Process]:
     """All processes, zombies included, by pid."""

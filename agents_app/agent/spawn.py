@@ -214,7 +214,7 @@ class Spawner:
         with contextlib.suppress(OSError, ValueError):
             pid, started = map(int, (self._notes / fence).read_text().split())
             process = read_process(pid)
-            if process is not None and process.started == started and process.state not in "ZX":
+            if process is not None and process.started == started and process.still_runs():
                 return process
         return None
 

@@ -43,6 +43,23 @@ _MESSAGES = {
 }
 
 
+class EndWish:
+    """How a command is to end, once somebody wants it to: asked from any thread."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        """Nobody wants it yet; ``grace_seconds`` lie between TERM and KILL."""
+        self.status = ""
+        self.grace_seconds = grace_seconds
+        self._lock = threading.Lock()
+
+    def add(self, status: str, grace_seconds: float | None) -> None:
+        """Want it to end as ``status``; the first wish counts, and the shortest grace."""
+        with self._lock:
+            self.status = self.status or status
+            if grace_seconds is not None:
+                self.grace_seconds = min(self.grace_seconds, grace_seconds)
+
+
 class Supervision:
     """One command from its start to its end. ``execute`` runs in a thread of its own."""
 
@@ -53,9 +70,8 @@ class Supervision:
         self.on_started = threading.Event()
         self.on_output: Callable[[], None] = lambda: None
         self._spawner = spawner
-        self._end_lock = threading.Lock()
-        self._wanted_end = ""
-        self._grace_seconds = command.kill_grace_seconds
+        self._wish = EndWish(command.kill_grace_seconds)
+        self._wake_lock = threading.Lock()
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def request_end(self, status: str, *, grace_seconds: float | None = None) -> None:
@@ -63,19 +79,17 @@ class Supervision:
 
         A shorter grace given later still shortens the wait. May be called from any thread.
         """
-        with self._end_lock:
-            self._wanted_end = self._wanted_end or status
-            if grace_seconds is not None:
-                self._grace_seconds = min(self._grace_seconds, grace_seconds)
+        self._wish.add(status, grace_seconds)
+        with self._wake_lock:
             if self._wake_writer >= 0:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._wake_writer, b".")
 
     def execute(self) -> Outcome:
         """Start the command and see it to its end. Never raises for what a command may do."""
-        if self._wanted_end:
+        if self._wish.status:
             self._close_wake()
-            return never_started(self._wanted_end)
+            return never_started(self._wish.status)
         started_at = time.time()
         clock = time.monotonic()
         try:
@@ -95,7 +109,7 @@ class Supervision:
 
     def _close_wake(self) -> None:
         self.on_started.set()
-        with self._end_lock:
+        with self._wake_lock:
             os.close(self._wake_reader)
             os.close(self._wake_writer)
             self._wake_writer = -1
@@ -124,13 +138,13 @@ class Supervision:
             ending = None
             while not watcher.exited():
                 left = started + self.command.timeout_seconds - time.monotonic()
-                if self._wanted_end or left <= 0:
-                    ending = Ending(tree, self._wanted_end or RESULT_TIMEOUT)
+                if self._wish.status or left <= 0:
+                    ending = Ending(tree, self._wish.status or RESULT_TIMEOUT)
                     break
                 if watcher.wait(left):
                     self.on_output()
             if ending is not None:
-                while not ending.is_over(watcher.exited(), self._grace_seconds):
+                while not ending.is_over(watcher.exited(), self._wish.grace_seconds):
                     watcher.wait(CHECK_SECONDS)
             self._drain(watcher)
         return ending

@@ -174,6 +174,6 @@ def test_the_own_cgroup_is_read_from_the_mounts(
     (tmp_path / "own").mkdir()
     (tmp_path / "mounts").write_text(mounts.format(place=tmp_path))
     monkeypatch.setattr(cgroup, "MOUNTS", tmp_path / "mounts")
-    monkeypatch.setattr(cgroup, "_cgroup_of", lambda _pid: "/own")
+    monkeypatch.setattr(cgroup, "_own_name", lambda: "/own")
     expected = found and Path(found.format(place=tmp_path))
     assert own_cgroup() == expected
