@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import httpx
 from django.conf import settings
 from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from devops_manager.embedded.ports import free_port
 from devops_manager.embedded.process import die_with_parent
@@ -39,6 +42,25 @@ def database_url(*, host: str = "", port: int = 0) -> str:
     user = quote(own["USER"]) + (f":{quote(own['PASSWORD'])}" if own["PASSWORD"] else "")
     query = urlencode({"host": host or own["HOST"], "port": port or own["PORT"]})
     return f"postgresql://{user}@/{quote(own['NAME'])}?{query}"
+
+
+def own_wake_channel() -> None:
+    """Publish on a channel of this process's own: Redis databases share their channels."""
+    settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+
+
+@contextmanager
+def serving(
+    database: DjangoDbBlocker, log_path: Path, **environment: str
+) -> Iterator[GatewayProcess]:
+    """Run a gateway for a whole session of tests: the database may not be asked between them."""
+    with database.unblock():
+        process = GatewayProcess(log_path, **environment)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.stop()
 
 
 class GatewayProcess:

@@ -10,6 +10,7 @@ import itertools
 import select
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -101,13 +102,18 @@ class Proxy:
             with self._lock:
                 self._open -= {client, server}
 
+    def _judge(self) -> Callable[[bool, bytes], bool]:
+        """Return what says, on one new connection, whether (from the client, data) goes on."""
+        return lambda _from_client, _data: True
+
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
         other = {client: server, server: client}
+        goes_on = self._judge()
         while True:
             readable, _, _ = select.select([client, server], [], [])
             self._flowing.wait()
             for end in readable:
                 data = end.recv(_CHUNK)
-                if not data:
+                if not data or not goes_on(end is client, data):
                     return
                 other[end].sendall(data)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,11 +32,18 @@ until [ -s {pid} ]; do sleep 0.02; done
 
 def is_alive(pid: int) -> bool:
     process = read_process(pid)
-    return process is not None and process.state not in "ZX"
+    return process is not None and process.still_runs()
 
 
 def written_pid(path: Path) -> int:
     return int(wait_until(lambda: path.exists() and path.read_text().strip()))
+
+
+def deliver_daemon(gateway: FakeGateway, pid: Path, *, then: str) -> tuple[Any, int]:
+    """Have the agent run a command that leaves a daemon behind; return it and the daemon's pid."""
+    sent = command(DAEMON.format(pid=pid, then=then))
+    gateway.deliver(sent)
+    return sent, written_pid(pid)
 
 
 @pytest.fixture
@@ -61,9 +69,7 @@ def test_a_daemon_that_left_everything_is_killed_with_its_command(
     agent.start()
     first = gateway.next_poll()
     assert first["host"]["facts"]["process_tracking"] == "cgroup"
-    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
-    gateway.deliver(sent)
-    daemon = written_pid(tmp_path / "pid")
+    sent, daemon = deliver_daemon(gateway, tmp_path / "pid", then="exec sleep 600")
     gateway.cancel(sent["fence"])
     assert gateway.result(sent)["status"] == "canceled"
     assert not is_alive(daemon)
@@ -74,10 +80,8 @@ def test_what_a_finished_command_left_goes_on_and_its_group_goes_when_it_ends(
     parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
 ) -> None:
     agent.start()
-    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exit 0"))
-    gateway.deliver(sent)
+    sent, daemon = deliver_daemon(gateway, tmp_path / "pid", then="exit 0")
     assert gateway.result(sent)["status"] == "completed"
-    daemon = written_pid(tmp_path / "pid")
     assert is_alive(daemon)
     (group,) = parent.glob(f"devops-agent-*-{sent['fence']}")
     assert (group / "cgroup.procs").read_text().split() == [str(daemon)]
@@ -89,9 +93,7 @@ def test_after_a_restart_the_group_says_what_a_command_has_left(
     parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
 ) -> None:
     agent.start()
-    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
-    gateway.deliver(sent)
-    daemon = written_pid(tmp_path / "pid")
+    sent, daemon = deliver_daemon(gateway, tmp_path / "pid", then="exec sleep 600")
     gateway.holding_state(sent["fence"], "running")
     (group,) = parent.glob(f"devops-agent-*-{sent['fence']}")
     wait_until(lambda: len(cgroup.CommandGroup(group).pids()) == 2)
@@ -112,9 +114,7 @@ def test_after_a_restart_all_of_the_group_can_be_canceled(
     parent: Path, gateway: FakeGateway, agent: AgentProcess, tmp_path: Path
 ) -> None:
     agent.start()
-    sent = command(DAEMON.format(pid=tmp_path / "pid", then="exec sleep 600"))
-    gateway.deliver(sent)
-    daemon = written_pid(tmp_path / "pid")
+    sent, daemon = deliver_daemon(gateway, tmp_path / "pid", then="exec sleep 600")
     gateway.holding_state(sent["fence"], "running")
     agent.kill()
     start_again(gateway, agent)

@@ -13,7 +13,7 @@ from devops_manager.embedded.ports import LOOPBACK, free_port
 from devops_manager.embedded.servers import EmbeddedServers
 from devops_manager.standalone.children import Child
 from tests.chaos import plan
-from tests.e2e.stack import NODES, Stack
+from tests.e2e.stack import Stack
 from tests.proxy import Proxy
 
 # Few, so that tasks wait for their turn, and now and then the queue is full.
@@ -97,10 +97,6 @@ class ChaosStack(Stack):
         server = f"http://{LOOPBACK}:{self.lines[f'{node}>gateways'].port}"
         own = {**AGENT_LIMITS, "DM_AGENT_SERVER": server}
         return dataclasses.replace(child, environment={**child.environment, **own})
-
-    def all_processes(self) -> dict[str, Child]:
-        """Return every process of the product by the name that faults know."""
-        return {name: self.child(name) for name in (*self.server_names, *NODES)}
 
 
 def _port(parts: SplitResult) -> int:

@@ -7,14 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
-from django.conf import settings
 from django.db.models import Count, Q
 
-from devops_manager.embedded.ports import free_port
 from hosts_app.models import Host, HostSession
 from tasks_app.models import Task
 from tests.factories import make_enrolled_host, started_task
-from tests.gateway_process import GatewayProcess, database_url
+from tests.gateway_process import GatewayProcess, database_url, own_wake_channel
 from tests.invariants.checks import violations
 from tests.protocol.client import Agent, Reply, eventually, fences, send
 
@@ -34,7 +32,7 @@ IN_FLIGHT = Q(rows__status__in=("claimed", "running"))
 
 @pytest.fixture(scope="module", autouse=True)
 def _own_channel() -> None:
-    settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+    own_wake_channel()
 
 
 @pytest.fixture
@@ -96,14 +94,14 @@ def test_two_gateways_and_fifty_hosts_never_put_a_host_over_its_limit(ports: lis
 
 
 def test_a_result_at_one_gateway_brings_the_next_command_to_the_poll_at_the_other(
-    ports: list[int], redis_client: object
+    ports: list[int],
 ) -> None:
     agent = Agent.of(ports[0], make_enrolled_host(max_concurrency=1))
     tasks = [started_task([agent.host]) for _ in range(3)]
     (fence,) = fences(agent.poll())
     for _ in tasks[1:]:
         poll = agent.open_poll(port=ports[0])  # the query for pending work is as good as off
-        eventually(lambda: agent_is_held(agent))
+        eventually(lambda: is_looked_up(agent))
         agent.port = ports[1]
         assert agent.verdict(fence) == "accepted"
         (fence,) = fences(poll.reply(BEFORE_THE_HOLD_ENDS))
@@ -112,6 +110,6 @@ def test_a_result_at_one_gateway_brings_the_next_command_to_the_poll_at_the_othe
     assert set(Task.objects.values_list("status", flat=True)) == {"completed"}
 
 
-def agent_is_held(agent: Agent) -> bool:
-    """Tell whether the gateway has looked up the poll that the agent holds open."""
+def is_looked_up(agent: Agent) -> bool:
+    """Tell whether the poll that the agent holds open was looked up."""
     return HostSession.objects.filter(host=agent.host, seq=agent.seq).exists()

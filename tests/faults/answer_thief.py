@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import select
-import socket
 import threading
+from collections.abc import Callable
 
 from tests.proxy import Proxy
-
-_CHUNK = 65_536
 
 
 class AnswerThief(Proxy):
@@ -32,20 +29,15 @@ class AnswerThief(Proxy):
             self.stolen += 1
             return True
 
-    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+    def _judge(self) -> Callable[[bool, bytes], bool]:
         asked = b""
-        while True:
-            readable, _, _ = select.select([client, server], [], [])
-            self._flowing.wait()
-            for end in readable:
-                data = end.recv(_CHUNK)
-                if not data:
-                    return
-                if end is client:
-                    # A request begins with its own segment: the client waits for each answer.
-                    asked = data if data.startswith(b"POST ") else asked
-                    server.sendall(data)
-                elif asked.startswith(self._request) and self._steals():
-                    return
-                else:
-                    client.sendall(data)
+
+        def goes_on(from_client: bool, data: bytes) -> bool:
+            nonlocal asked
+            if from_client:
+                # A request begins with its own segment: the client waits for each answer.
+                asked = data if data.startswith(b"POST ") else asked
+                return True
+            return not (asked.startswith(self._request) and self._steals())
+
+        return goes_on

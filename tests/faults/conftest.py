@@ -10,23 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as django_settings
 from pytest_django import DjangoDbBlocker
 
 from agents_app.agent.journal import JOURNAL_FILE
-from devops_manager.embedded.ports import free_port
 from tests.factories import make_enrolled_host
 from tests.faults.transitions import Transitions
 from tests.faults.world import DURATIONS, RealAgent, real_agent
-from tests.gateway_process import GatewayProcess, database_url
+from tests.gateway_process import GatewayProcess, database_url, own_wake_channel, serving
 from tests.invariants.checks import violations
 from tests.protocol.client import Agent
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_channel() -> None:
-    """Publish on a channel of our own: Redis databases share their channels."""
-    django_settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+    own_wake_channel()
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +42,9 @@ def gateway(
     _own_channel: None,
 ) -> Iterator[GatewayProcess]:
     """A gateway that no test breaks. It goes on through all of them."""
-    with django_db_blocker.unblock():
-        process = GatewayProcess(tmp_path_factory.mktemp("gateway") / "gateway.log", **DURATIONS)
-    process.start()
-    yield process
-    process.stop()
+    log = tmp_path_factory.mktemp("gateway") / "gateway.log"
+    with serving(django_db_blocker, log, **DURATIONS) as process:
+        yield process
 
 
 @pytest.fixture

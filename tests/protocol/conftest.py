@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from devops_manager.embedded.ports import free_port
 from tests.factories import make_enrolled_host
-from tests.gateway_process import GatewayProcess, database_url
+from tests.gateway_process import GatewayProcess, database_url, own_wake_channel, serving
 from tests.invariants.checks import violations
 from tests.protocol.client import Agent
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_channel() -> None:
-    """Publish on a channel of this worker's own: Redis databases share their channels."""
-    settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+    own_wake_channel()
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +26,9 @@ def gateway(
     tmp_path_factory: pytest.TempPathFactory,
     _own_channel: None,
 ) -> Iterator[GatewayProcess]:
-    with django_db_blocker.unblock():
-        process = GatewayProcess(tmp_path_factory.mktemp("gateway") / "gateway.log")
-    process.start()
-    yield process
-    process.stop()
+    log = tmp_path_factory.mktemp("gateway") / "gateway.log"
+    with serving(django_db_blocker, log) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")
@@ -43,15 +39,12 @@ def lonely_gateway(
     _own_channel: None,
 ) -> Iterator[GatewayProcess]:
     """A gateway without Redis: nobody listens where it looks for it."""
-    with django_db_blocker.unblock():
-        process = GatewayProcess(
-            tmp_path_factory.mktemp("lonely") / "gateway.log",
-            REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
-            DM_PENDING_QUERY_SECONDS="0.3",
-        )
-    process.start()
-    yield process
-    process.stop()
+    log = tmp_path_factory.mktemp("lonely") / "gateway.log"
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    with serving(
+        django_db_blocker, log, REDIS_URL=nobody, DM_PENDING_QUERY_SECONDS="0.3"
+    ) as process:
+        yield process
 
 
 @pytest.fixture

@@ -154,6 +154,11 @@ def test_a_run_in_which_nothing_happened_is_no_pass(tmp_path: Path) -> None:
     [
         ("worker.log", "ERROR step 1: its counts differed from its rows: {}"),
         ("agent-node-1.log", f"INFO result of {FENCE}: unknown"),
+        ("agent-node-1.log", "WARNING poll: 500 internal_error: something went wrong"),
+        (
+            "gateway-2.log",
+            "13:39:41,350 ERROR agents_app.gateway.application [-] /agent/v1/poll failed",
+        ),
     ],
 )
 def test_what_a_log_must_not_say_is_found(tmp_path: Path, name: str, line: str) -> None:
