@@ -48,7 +48,7 @@ class AgentConnection(asyncio.Protocol):
     __slots__ = (
         *("_app", "_body", "_buffered", "_client", "_close", "_complete", "_continue", "_drained"),
         *("_gone", "_head", "_head_bytes", "_headers", "_keep_alive_seconds", "_loop", "_paused"),
-        *("_parser", "_scope", "_server_state", "_status", "_taken", "_task", "_timer"),
+        *("_parser", "_scheme", "_scope", "_server_state", "_status", "_taken", "_task", "_timer"),
         *("_transport", "_url", "_waiter"),
     )
 
@@ -96,6 +96,7 @@ class AgentConnection(asyncio.Protocol):
         self._server_state.connections.add(cast("Any", self))
         peer = transport.get_extra_info("peername")
         self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
+        self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
         self._wait_for_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -223,7 +224,7 @@ class AgentConnection(asyncio.Protocol):
             "asgi": _ASGI,
             "http_version": self._parser.get_http_version(),
             "method": self._parser.get_method().decode("ascii"),
-            "scheme": "https" if self._is_tls() else "http",
+            "scheme": self._scheme,
             "path": unquote(text) if "%" in text else text,
             "raw_path": path,
             "query_string": query,
@@ -232,10 +233,6 @@ class AgentConnection(asyncio.Protocol):
             "client": self._client,
             "server": None,
         }
-
-    def _is_tls(self) -> bool:
-        assert self._transport is not None
-        return self._transport.get_extra_info("sslcontext") is not None
 
     # --- the application -------------------------------------------------------------------------
 
