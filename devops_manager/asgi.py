@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 
 import django
@@ -11,12 +10,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "devops_manager.settings")
 django.setup()
 
 from agents_app.gateway.application import Gateway  # noqa: E402 - needs the apps to be ready
+from agents_app.gateway.garbage import keep_what_is_loaded  # noqa: E402
 
 application = Gateway()
 
-# With 10,000 polls held, Python's cyclic garbage collector took 2.3 of the 7.7 s of CPU that 10,000
-# commands cost: it goes through every held poll, and finds nothing. What is loaded now stays for
-# good, and young objects are looked at less often.
-gc.collect()
-gc.freeze()
-gc.set_threshold(100_000, 50, 1000)
+keep_what_is_loaded()

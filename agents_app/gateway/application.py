@@ -92,6 +92,7 @@ class Gateway:
             return
         # Not in a method of its own: of a held poll each frame is kept, 10,000 times.
         request = Request(scope, receive, Headers.of(scope), self._budget)
+        scope["headers"] = ()  # nor is all else that the client said
         try:
             response = await self._respond_to(request)
             if request.unread and not request.headers.small:
@@ -133,12 +134,12 @@ class Gateway:
         if name == "enroll":
             return await service.enroll(await request.body(), request.source_ip)
         caller, wait = await service.identify(request.headers.authorization)
-        body = await request.body()
+        # Bodies are passed on and not kept: a held poll would keep its own.
         if name == "poll":
-            return await service.poll(body, caller, wait, request.receive)
+            return await service.poll(await request.body(), caller, wait, request.receive)
         if name == "report":
-            return await service.report(body, caller, wait, request.source_ip)
-        return await service.heartbeat(body, caller, wait)
+            return await service.report(await request.body(), caller, wait, request.source_ip)
+        return await service.heartbeat(await request.body(), caller, wait)
 
     async def _health(self, service: Service, path: str, method: str) -> Response:
         if path not in {"/healthz", "/readyz"}:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
+import math
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -40,6 +42,7 @@ _STATUS_LINES = {
 }
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 
 
 class AgentConnection(asyncio.Protocol):
@@ -47,9 +50,10 @@ class AgentConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_app", "_body", "_buffered", "_client", "_close", "_complete", "_continue", "_drained"),
-        *("_gone", "_head", "_head_bytes", "_headers", "_keep_alive_seconds", "_loop", "_paused"),
-        *("_parser", "_scheme", "_scope", "_server_state", "_status", "_taken", "_task", "_timer"),
-        *("_transport", "_url", "_waiter"),
+        *("_forwarded", "_gone", "_head", "_head_bytes", "_headers", "_idle_at", "_inner_app"),
+        *("_keep_alive_seconds", "_loop", "_parser", "_paused", "_scheme", "_scope"),
+        *("_server_state", "_slow", "_status", "_taken", "_task", "_timer", "_transport", "_url"),
+        *("_waiter",),
     )
 
     def __init__(
@@ -60,7 +64,9 @@ class AgentConnection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Prepare; uvicorn's server calls this for each connection."""
-        self._app = config.loaded_app
+        self._app = self._inner_app = config.loaded_app
+        if isinstance(self._app, ProxyHeadersMiddleware):
+            self._inner_app = self._app.app
         self._server_state = server_state
         self._keep_alive_seconds = config.timeout_keep_alive
         self._loop = _loop or asyncio.get_running_loop()
@@ -72,6 +78,7 @@ class AgentConnection(asyncio.Protocol):
         self._paused = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._idle_at = math.inf
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._reset()
@@ -84,7 +91,7 @@ class AgentConnection(asyncio.Protocol):
         self._scope: Scope | None = None
         self._body: list[bytes] = []
         self._buffered = 0
-        self._complete = self._taken = self._continue = False
+        self._complete = self._taken = self._continue = self._forwarded = self._slow = False
         self._status = 0  # of the answer, once it was begun
         self._head = b""
 
@@ -141,13 +148,22 @@ class AgentConnection(asyncio.Protocol):
             self._transport.close()
 
     def _wait_for_request(self) -> None:
-        self._timer = self._loop.call_later(self._keep_alive_seconds, self._idle, False)
+        self._idle_at = self._loop.time() + self._keep_alive_seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._keep_alive_seconds, self._idle)
 
-    def _idle(self, slow: bool) -> None:
-        if self._head_bytes and not slow:
-            self._timer = self._loop.call_later(HEAD_SECONDS, self._idle, True)
-        elif self._transport is not None:
+    def _idle(self) -> None:
+        """Close when nothing came for too long. The timer is set once, not for each request."""
+        self._timer = None
+        left = self._idle_at - self._loop.time()
+        if left <= 0 and self._head_bytes and not self._slow:
+            self._slow = True
+            self._idle_at += HEAD_SECONDS
+            left += HEAD_SECONDS
+        if left <= 0 and self._transport is not None:
             self._transport.close()
+        elif 0 < left < math.inf:
+            self._timer = self._loop.call_later(left, self._idle)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -181,14 +197,16 @@ class AgentConnection(asyncio.Protocol):
         if self._task is None:
             name = name.lower()
             self._headers.append((name, value))
-            if name == b"expect" and value.lower() == b"100-continue":
+            if name in _FORWARDED:
+                self._forwarded = True
+            elif name == b"expect" and value.lower() == b"100-continue":
                 self._continue = True
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application; its body follows."""
         if self._task is not None:
             return
-        self._stop_timer()
+        self._idle_at = math.inf
         if not self._parser.should_keep_alive():
             self._close = True
         self._scope = self._scope_of_request()
@@ -219,6 +237,7 @@ class AgentConnection(asyncio.Protocol):
             url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
         path, _, query = url.partition(b"?")
         text = path.decode("ascii")
+        headers, self._headers = self._headers, []
         return {
             "type": "http",
             "asgi": _ASGI,
@@ -229,7 +248,7 @@ class AgentConnection(asyncio.Protocol):
             "raw_path": path,
             "query_string": query,
             "root_path": "",
-            "headers": self._headers,
+            "headers": headers,
             "client": self._client,
             "server": None,
         }
@@ -237,8 +256,10 @@ class AgentConnection(asyncio.Protocol):
     # --- the application -------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope) -> None:
+        # uvicorn's middleware has something to do only where a proxy says whom it speaks for
+        app = self._app if self._forwarded else self._inner_app
         try:
-            await self._app(cast("Any", scope), self.receive, cast("Any", self.send))
+            await app(cast("Any", scope), self.receive, cast("Any", self.send))
         except Exception:
             # a defect; the application answers those it knows of itself
             logger.exception("%s was not answered", scope["path"])

@@ -46,6 +46,11 @@ class GroupCommit(Generic[T]):
         if self._runner is None:
             self._runner = asyncio.get_running_loop().create_task(self._drain())
 
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way."""
+        return self._runner is not None
+
     async def _drain(self) -> None:
         try:
             while self._waiting:

@@ -127,6 +127,11 @@ class Polls:
         assert waiter.answer is not None
         return waiter.answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether look-ups are under way."""
+        return self._lookups.busy
+
     def hint(self, hosts: Iterable[int]) -> None:
         """Note a reason to look at these hosts; those with a poll here are looked up now."""
         for host in hosts:

@@ -73,6 +73,11 @@ class Reports:
             self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether results are being written."""
+        return self._batches.busy
+
     async def serve(
         self, message: ReportMessage, caller: Caller, source_ip: str | None
     ) -> Response:

@@ -15,6 +15,7 @@ from agents_app.gateway.authentication import Authentication
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
 from agents_app.gateway.descriptions import Descriptions
 from agents_app.gateway.enrollments import Enrollments
+from agents_app.gateway.garbage import collect_when_idle
 from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response, json_response, unavailable
 from agents_app.gateway.live_output import LiveOutput
@@ -74,6 +75,7 @@ class Service:
         self._background = [
             loop.create_task(self._subscription.run()),
             loop.create_task(ask_for_work(self._database, self._hosts, self._polls)),
+            loop.create_task(collect_when_idle(lambda: self._polls.busy or self._reports.busy)),
         ]
 
     def drain(self) -> None:
@@ -103,6 +105,7 @@ class Service:
     ) -> Response:
         """``poll``. A host that has to wait is heard all the same, so that people see it."""
         message = decode(body, messages.POLL)
+        del body
         if wait is not None:
             self._heartbeats.note(heartbeat_of(caller.host, message))
             raise wait

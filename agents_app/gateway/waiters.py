@@ -48,7 +48,7 @@ class HostState:
 
     ``hint`` counts the reasons to look that came up, ``cleared`` is the count that the last
     look-up had read before it was sent: a hint that comes in between stays. ``full``: the last
-    look-up may have left work that finds room when a slot gets free; ``looking`` look-ups are under
+    look-up left work that finds room when a slot gets free; ``looking`` look-ups are under
     way that may find so. ``heard`` is what the host said of its boot and version when it was last
     written down as heard, at ``heard_at``. ``final`` are fences whose results were answered for
     good, which a poll that was sent before lists still.

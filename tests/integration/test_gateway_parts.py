@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import uuid
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from agents_app.gateway import messages
+from agents_app.gateway import garbage, messages
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.http import BodyBudget, ClientGone, Problem
 from agents_app.gateway.results import cap
@@ -226,6 +228,46 @@ def test_a_batch_that_fails_does_not_end_the_service(caplog: pytest.LogCaptureFi
 
     assert asyncio.run(scene()) == ["good"]
     assert "a batch of 1 failed" in caplog.text
+
+
+# --- garbage ----------------------------------------------------------------------------------
+
+
+class _Knot:
+    """Holds itself, and so is found by the collector alone."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_is_collected_when_nothing_is_under_way_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(garbage, "_WORTH_A_LOOK", 100)
+    monkeypatch.setattr(garbage, "_SECONDS", 0.01)
+    busy = True
+
+    async def scene() -> None:
+        nonlocal busy
+        collector = asyncio.get_running_loop().create_task(garbage.collect_when_idle(lambda: busy))
+        gone = weakref.ref(_Knot())
+        kept = [[] for _ in range(1000)]  # type: ignore[var-annotated]
+        await asyncio.sleep(0.1)
+        assert gone() is not None
+        busy = False
+        async with asyncio.timeout(10):
+            while gone() is not None:
+                kept.append([])
+                await asyncio.sleep(0.01)
+        collector.cancel()
+
+    gc.collect()
+    before = gc.get_threshold()
+    gc.set_threshold(1_000_000)
+    try:
+        asyncio.run(scene())
+    finally:
+        gc.set_threshold(*before)
 
 
 # --- small decisions --------------------------------------------------------------------------
