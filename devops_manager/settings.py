@@ -216,7 +216,7 @@ if DM_OFFLINE_AFTER_SECONDS <= DM_POLL_HOLD_SECONDS:
     )
 
 # --- the gateway -------------------------------------------------------------------------------
-DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 200, low=1, high=1000)
+DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 500, low=1, high=1000)
 DM_GATEWAY_DB_THREADS = env.integer("DM_GATEWAY_DB_THREADS", 4, low=1, high=32)
 
 # --- for tests: where this process fails on purpose (read by fault_points) ----------------------

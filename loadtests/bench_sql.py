@@ -153,14 +153,20 @@ class Sql:
         )
         assert len(written) == count, (len(written), count)
         self._outputs(written)
+        ended = Counter(row.task_id for row in written)
+        nothing = [0] * len(ended)
         self.run(
             "task_outcomes",
-            rows=[row.id for row in written],
-            tasks=[row.task_id for row in written],
-            hosts=[row.host_id for row in written],
-            old_statuses=[row.old_status for row in written],
-            dropped_tasks=[],
-            dropped_hosts=[],
+            rows=[],
+            tasks=[],
+            hosts=[],
+            old_statuses=[],
+            known_tasks=list(ended),
+            known_completed=list(ended.values()),
+            known_failed=nothing,
+            known_lost=nothing,
+            known_canceled=nothing,
+            known_skipped=nothing,
         )
         # Counted as claimed nowhere, so nothing is taken away there.
         moved = Counter(row.command_id for row in written)

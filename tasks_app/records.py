@@ -83,8 +83,8 @@ class Delivery(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """What one look-up came to.
 
-    ``more`` is True when the host may have further pending work that this look-up did not take
-    because its slots are full; ``recheck_seconds`` says when to look again although nothing wakes
+    ``more`` is True when the host has further pending work that this look-up did not take because
+    its slots are full; ``recheck_seconds`` says when to look again although nothing wakes
     the host (a delivery that is not settled yet), or None.
     """
 

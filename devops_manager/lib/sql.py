@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg import Cursor, DataError
 from psycopg.rows import namedtuple_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 @cache
@@ -34,20 +36,57 @@ def run(directory: Path, name: str, parameters: Mapping[str, Any]) -> list[Any]:
     in ``%(hosts)s::bigint []``. Returns an empty list for a statement without a result. Raises
     ``django.db.Error`` subclasses.
     """
+    django = connections[DEFAULT_DB_ALIAS]
+    django.ensure_connection()
+    with django.wrap_database_errors, _cursor(django) as cursor:
+        return _rows(_execute(django, cursor, directory, name, parameters))
+
+
+def run_together(
+    directory: Path, calls: Sequence[tuple[str, Mapping[str, Any]]]
+) -> list[list[Any]]:
+    """Run statements one after another, sent in one go; return the rows of each, as ``run`` does.
+
+    Each sees what those before it did, and what they waited for. When one fails, those after it
+    are not run, and its error is raised.
+    """
+    if not calls:
+        return []
+    django = connections[DEFAULT_DB_ALIAS]
+    django.ensure_connection()
+    with django.wrap_database_errors:
+        assert django.connection is not None
+        with django.connection.pipeline():
+            cursors = [
+                _execute(django, _cursor(django), directory, name, parameters)
+                for name, parameters in calls
+            ]
+        return [_rows(cursor) for cursor in cursors]
+
+
+def _cursor(django: BaseDatabaseWrapper) -> Cursor[Any]:
+    return Cursor(django.connection, row_factory=namedtuple_row)
+
+
+def _execute(
+    django: BaseDatabaseWrapper,
+    cursor: Cursor[Any],
+    directory: Path,
+    name: str,
+    parameters: Mapping[str, Any],
+) -> Cursor[Any]:
     text = statement(directory, name)
-    connection.ensure_connection()
-    if connection.queries_logged:  # as Django's own cursor does, for who counts statements
-        connection.queries_log.append({"sql": text, "time": ""})
-    with (
-        connection.wrap_database_errors,
-        Cursor(connection.connection, row_factory=namedtuple_row) as cursor,
-    ):
-        given = {
-            key: array_literal(value) if isinstance(value, list) else value
-            for key, value in parameters.items()
-        }
-        cursor.execute(text, given, prepare=True)
-        return cursor.fetchall() if cursor.description else []
+    if django.queries_logged:  # as Django's own cursor does, for who counts statements
+        django.queries_log.append({"sql": text, "time": ""})
+    given = {
+        key: array_literal(value) if isinstance(value, list) else value
+        for key, value in parameters.items()
+    }
+    return cursor.execute(text, given, prepare=True)
+
+
+def _rows(cursor: Cursor[Any]) -> list[Any]:
+    return cursor.fetchall() if cursor.description else []
 
 
 def array_literal(values: Sequence[Any]) -> str:
@@ -56,26 +95,33 @@ def array_literal(values: Sequence[Any]) -> str:
     All values are of one kind: numbers, strings, bytes, truth values, times or UUIDs. Raises
     TypeError for others, and psycopg.DataError for a string that PostgreSQL cannot store.
     """
-    first = next((value for value in values if value is not None), None)
-    if first is None:
+    given = [value for value in values if value is not None]
+    if not given:
         return "{" + ",".join(["NULL"] * len(values)) + "}"
-    write = next((write for kind, write in _WRITERS if isinstance(first, kind)), None)
+    write = next((write for kind, write in _WRITERS if isinstance(given[0], kind)), None)
     if write is None:
-        raise TypeError(f"no array of {type(first).__name__}")
-    return "{" + ",".join(["NULL" if value is None else write(value) for value in values]) + "}"
+        raise TypeError(f"no array of {type(given[0]).__name__}")
+    written = write(given)
+    if len(given) < len(values):
+        each = iter(written)
+        written = ["NULL" if value is None else next(each) for value in values]
+    return "{" + ",".join(written) + "}"
 
 
-def _quoted(value: str) -> str:
-    if "\0" in value:
+def _quoted(values: list[str]) -> list[str]:
+    together = "".join(values)
+    if "\0" in together:
         raise DataError("PostgreSQL text cannot contain NUL (0x00) bytes")
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if "\\" in together or '"' in together:
+        values = [value.replace("\\", "\\\\").replace('"', '\\"') for value in values]
+    return [f'"{value}"' for value in values]
 
 
-_WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], str]], ...] = (
-    (bool, str),
-    ((int, float), repr),
-    (UUID, lambda value: value.hex),
+# A list at a time: most lists are long, and a call for each value is what they would cost.
+_WRITERS: tuple[tuple[type | tuple[type, ...], Callable[[list[Any]], list[str]]], ...] = (
+    ((int, float), lambda values: list(map(repr, values))),  # bool too
+    (UUID, lambda values: [f"{value.int:032x}" for value in values]),
     (str, _quoted),
-    (bytes, lambda value: f'"\\\\x{value.hex()}"'),
-    (datetime, lambda value: f'"{value.isoformat()}"'),
+    (bytes, lambda values: [f'"\\\\x{value.hex()}"' for value in values]),
+    (datetime, lambda values: [f'"{value.isoformat()}"' for value in values]),
 )

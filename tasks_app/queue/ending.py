@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
+from tasks_app.queue.moves import Settled, lock_tasks, settle
 from tasks_app.queue.statements import in_transaction, run
 
 
@@ -26,7 +26,7 @@ def end_task(*, task: int, kill: bool) -> Canceled:
     ``kill``, rows in flight are asked to end, on a fresh snapshot so that none that was just
     claimed is missed.
     """
-    moved = as_moves(run("cancel_waiting", task=task))
+    moved = run("cancel_waiting", task=task)
     (window,) = run("windows_drop", task=task)
     in_flight = []
     if kill:
@@ -53,5 +53,5 @@ def expire_rows(*, limit: int = 500) -> tuple[int, Settled]:
     if not found:
         return 0, Settled()
     lock_tasks({row.task_id for row in found})
-    moved = as_moves(run("expire_rows", rows=sorted({row.id for row in found})))
+    moved = run("expire_rows", rows=sorted({row.id for row in found}))
     return len(moved), settle(moved)

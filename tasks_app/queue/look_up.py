@@ -18,9 +18,9 @@ from devops_manager.access.actors import SYSTEM
 from hosts_app.states import HostStatus
 from tasks_app.queue.deliveries import deliveries_of
 from tasks_app.queue.holding import Fate, Reconciliation, reconcile
-from tasks_app.queue.moves import Move, Settled, as_moves, lock_tasks, move_counts, settle
+from tasks_app.queue.moves import Move, Settled, counts_of, lock_tasks, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
-from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.statements import Call, call, in_transaction, run, run_together
 from tasks_app.queue.trail import record_agent
 from tasks_app.records import Answer, Delivery, Poll, PollVerdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
@@ -44,6 +44,7 @@ class _Asked:
     commands: list[Delivery] = field(default_factory=list)
     free: int = 0
     claimed: int = 0
+    more: bool = False
 
     @property
     def settled(self) -> bool:
@@ -66,7 +67,11 @@ def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
 @in_transaction
 def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
     answers = {poll.host: Answer(poll.host, PollVerdict.SKIPPED) for poll in polls}
-    locked = {row.id: row for row in run("poll_lock", hosts=[poll.host for poll in polls])}
+    hosts = [poll.host for poll in polls]
+    rows, sessions = run_together(
+        call("poll_lock", hosts=hosts), call("poll_sessions", hosts=hosts)
+    )
+    locked = {row.id: row for row in rows}
     asked: list[_Asked] = []
     for poll in polls:
         host = locked.get(poll.host)
@@ -77,17 +82,40 @@ def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
             asked.append(_Asked(poll, host.max_concurrency))
         else:
             answers[poll.host] = Answer(poll.host, refusal)
-    asked = _order(asked, answers)
+    asked, newer = _order(asked, _stored(sessions), answers)
     if asked:
-        _reconcile(asked)
+        _reconcile(asked, _store_and_read(asked, newer))
         moves = _acknowledge(asked)
         _redeliver(asked)
         moves += _claim(asked)
-        # Once, and last: steps are locked by id after all rows, or two look-ups could deadlock.
-        move_counts(moves)
+        _finish(asked, moves)
     for one in asked:
         answers[one.poll.host] = _answer(one)
     return answers, asked
+
+
+def _finish(asked: Sequence[_Asked], moves: Sequence[Move]) -> None:
+    """See which hosts could take more than they have room for, and move the counts.
+
+    Counts once, and last: steps are locked by id after all rows, or two look-ups could deadlock.
+    """
+    full = [one.poll.host for one in asked if one.claimed == one.free]
+    if not full:
+        run_together(*counts_of(moves))
+        return
+    rows = run_together(call("poll_more", hosts=full), *counts_of(moves))[0]
+    more = {row.host_id for row in rows}
+    for one in asked:
+        one.more = one.poll.host in more
+
+
+def _stored(sessions: Sequence[Any]) -> dict[int, StoredSession]:
+    return {
+        row.host_id: StoredSession(
+            row.journal_id, row.run, row.seq, row.instance_id, row.instance_age_seconds
+        )
+        for row in sessions
+    }
 
 
 def _refusal(host: Any, poll: Poll) -> PollVerdict | None:
@@ -100,18 +128,21 @@ def _refusal(host: Any, poll: Poll) -> PollVerdict | None:
     return PollVerdict.QUARANTINED if host.quarantined else None
 
 
-def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
-    """Drop polls that are not the newest of their host; store those that are."""
-    hosts = [one.poll.host for one in asked]
-    stored = {
-        row.host_id: StoredSession(
-            row.journal_id, row.run, row.seq, row.instance_id, row.instance_age_seconds
-        )
-        for row in run("poll_sessions", hosts=hosts)
-    }
+@dataclass(slots=True)
+class _Newer:
+    """Polls that become the newest of their hosts: of the stored agent, and of another one."""
+
+    known: list[_Asked] = field(default_factory=list)
+    other: list[_Asked] = field(default_factory=list)
+
+
+def _order(
+    asked: Sequence[_Asked], stored: Mapping[int, StoredSession], answers: dict[int, Answer]
+) -> tuple[list[_Asked], _Newer]:
+    """Drop polls that are not the newest of their host; return the others, and what to store."""
     retired = _retired([one.poll for one in asked], stored)
     accepted: list[_Asked] = []
-    newer: list[_Asked] = []
+    newer = _Newer()
     shared: list[int] = []
     for one in asked:
         session = stored.get(one.poll.host)
@@ -126,11 +157,9 @@ def _order(asked: list[_Asked], answers: dict[int, Answer]) -> list[_Asked]:
             if session is not None and session.is_of(one.poll):
                 one.instance_age_seconds = session.instance_age_seconds
             if order is Order.ACCEPT:
-                newer.append(one)
-    _advance([one.poll for one in newer if _unchanged(one.poll, stored)])
-    _store([one for one in newer if not _unchanged(one.poll, stored)])
+                (newer.known if _unchanged(one.poll, stored) else newer.other).append(one)
     _quarantine(shared)
-    return accepted
+    return accepted, newer
 
 
 def _unchanged(poll: Poll, stored: Mapping[int, StoredSession]) -> bool:
@@ -153,23 +182,33 @@ def _retired(
     return retired
 
 
-def _advance(polls: Sequence[Poll]) -> None:
-    if polls:
-        run(
+def _store_and_read(asked: Sequence[_Asked], newer: _Newer) -> list[Any]:
+    """Make polls the newest of their hosts; return what the hosts have in hand."""
+    calls = _advancing([one.poll for one in newer.known])
+    storing = len(calls)
+    by_host = {one.poll.host: one for one in newer.other}
+    if by_host:
+        polls = [one.poll for one in newer.other]
+        calls.append(call("poll_store", hosts=list(by_host), **_pairs(polls)))
+    calls.append(call("pin_order"))
+    calls.append(call("poll_in_flight", hosts=[one.poll.host for one in asked]))
+    found = run_together(*calls)
+    for row in found[storing] if by_host else ():
+        by_host[row.host_id].instance_age_seconds = row.instance_age_seconds
+    return found[-1]
+
+
+def _advancing(polls: Sequence[Poll]) -> list[Call]:
+    if not polls:
+        return []
+    return [
+        call(
             "poll_advance",
             hosts=[poll.host for poll in polls],
             runs=[poll.run for poll in polls],
             seqs=[poll.seq for poll in polls],
         )
-
-
-def _store(newer: Sequence[_Asked]) -> None:
-    if not newer:
-        return
-    by_host = {one.poll.host: one for one in newer}
-    polls = [one.poll for one in newer]
-    for row in run("poll_store", hosts=list(by_host), **_pairs(polls)):
-        by_host[row.host_id].instance_age_seconds = row.instance_age_seconds
+    ]
 
 
 def _pairs(polls: Sequence[Poll]) -> dict[str, list[Any]]:
@@ -195,11 +234,10 @@ def _quarantine(hosts: list[int]) -> None:
     )
 
 
-def _reconcile(asked: Sequence[_Asked]) -> None:
+def _reconcile(asked: Sequence[_Asked], in_flight: Sequence[Any]) -> None:
     rows: dict[int, list[Any]] = defaultdict(list)
     known: set[tuple[int, UUID]] = set()
-    run("pin_order")
-    for row in run("poll_in_flight", hosts=[one.poll.host for one in asked]):
+    for row in in_flight:
         rows[row.host_id].append(row)
         known.add((row.host_id, row.fence))
     unknown = [
@@ -227,13 +265,12 @@ def _acknowledge(asked: Sequence[_Asked]) -> list[Move]:
     rows = [row for one in asked for row in one.found.rows(Fate.ACKNOWLEDGE)]
     if not rows:
         return []
-    moved = run(
+    return run(
         "poll_acknowledge",
         rows=rows,
         sources=sources(ROW_TRANSITIONS, RowStatus.RUNNING),
         grace_seconds=_grace_seconds(),
     )
-    return as_moves(moved)
 
 
 def _grace_seconds() -> float:
@@ -279,7 +316,7 @@ def _claim(asked: Sequence[_Asked]) -> list[Move]:
         one = by_host[row.host_id]
         one.commands.append(delivery)
         one.claimed += 1
-    return as_moves(claimed)
+    return claimed
 
 
 def _answer(one: _Asked) -> Answer:
@@ -288,7 +325,7 @@ def _answer(one: _Asked) -> Answer:
         verdict=PollVerdict.OK,
         commands=tuple(one.commands),
         cancel=tuple(one.found.cancel),
-        more=one.claimed == one.free,
+        more=one.more,
         max_concurrency=one.max_concurrency,
         recheck_seconds=_recheck_seconds(one),
     )
@@ -328,4 +365,4 @@ def _end_rows(ends: Sequence[tuple[Poll, int, bool]]) -> Settled:
         runs=[poll.run for poll, _, _ in ends],
         seqs=[poll.seq for poll, _, _ in ends],
     )
-    return settle(as_moves(moved))
+    return settle(moved)

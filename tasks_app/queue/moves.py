@@ -8,24 +8,28 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks_app.queue.statements import run
-from tasks_app.states import ROW_OPEN, TASK_TERMINAL
+from tasks_app.queue.statements import Call, call, run, run_together
+from tasks_app.states import ROW_OPEN, TASK_TERMINAL, Outcome, RowStatus, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
 
-class Move(NamedTuple):
-    """One row went from one state to another. ``old_status`` None: the row is new."""
+# What the only row of a host in a task makes of the host's outcome there; open rows have none.
+_OUTCOMES = {str(status): outcome({status}) for status in RowStatus}
+
+
+class Move(Protocol):
+    """One row went from one state to another, as moving statements return it (RETURNING …)."""
 
     id: int
     task_id: int
     host_id: int
     command_id: int
-    old_status: str | None
+    old_status: str
     status: str
 
 
@@ -47,93 +51,103 @@ def lock_tasks(tasks: Iterable[int]) -> list[tuple[int, UUID, str]]:
     return [(task.id, task.task_id, task.status) for task in run("tasks_lock", tasks=list(tasks))]
 
 
-def as_moves(rows: Iterable[Any]) -> list[Move]:
-    """Turn rows of a moving statement (RETURNING …) into moves."""
+def counts_of(moves: Iterable[Move]) -> list[Call]:
+    """Return what moves the steps' row counts by state: the last lock of the lock order, and it."""
+    deltas: dict[int, Counter[str]] = defaultdict(Counter)
+    kinds = Counter([(move.command_id, move.old_status, move.status) for move in moves])
+    for (command, old_status, status), count in kinds.items():
+        deltas[command][old_status] -= count
+        deltas[command][status] += count
+    return adding(deltas)
+
+
+def adding(deltas: Mapping[int, Mapping[str, int]]) -> list[Call]:
+    """Return what adds to the steps' row counts: command primary key → state → difference."""
+    if not deltas:
+        return []
+    rows = [{"id": command, **delta} for command, delta in deltas.items()]
     return [
-        Move(row.id, row.task_id, row.host_id, row.command_id, row.old_status, row.status)
-        for row in rows
+        call("counts_lock", commands=sorted(deltas)),
+        call("counts_move", deltas=json.dumps(rows)),
     ]
 
 
-def move_counts(moves: Sequence[Move]) -> None:
-    """Move the steps' row counts by state. Takes the last lock of the lock order."""
-    deltas: dict[int, Counter[str]] = defaultdict(Counter)
-    for move in moves:
-        if move.old_status is not None:
-            deltas[move.command_id][move.old_status] -= 1
-        deltas[move.command_id][move.status] += 1
-    add_counts(deltas)
-
-
-def add_counts(deltas: Mapping[int, Mapping[str, int]]) -> None:
-    """Add to the steps' row counts: command primary key → state → difference."""
-    if not deltas:
-        return
-    run("counts_lock", commands=sorted(deltas))
-    rows = [{"id": command, **delta} for command, delta in deltas.items()]
-    run("counts_move", deltas=json.dumps(rows))
-
-
-def settle(moves: Sequence[Move], *, dropped: Mapping[int, int] | None = None) -> Settled:
+def settle(
+    moves: Sequence[Move],
+    *,
+    dropped: Mapping[int, int] | None = None,
+    steps: Sequence[Any] | None = None,
+    first: Sequence[Call] = (),
+) -> Settled:
     """Do all that follows from rows that ended, in the transaction that ended them.
 
     ``dropped`` is task primary key → hosts of windows that will never get rows. The caller has
     locked the tasks. Releases or skips later steps on the same hosts, moves the counts of steps and
-    tasks, closes tasks whose hosts all have an outcome.
+    tasks, closes tasks whose hosts all have an outcome. ``steps`` are the rows of ``tasks_steps``,
+    if the caller has them; ``first`` goes ahead of what follows, in one round trip with it.
     """
     ended = [move for move in moves if move.status not in ROW_OPEN]
-    advanced = _advance(ended)
+    if steps is None:
+        tasks = {move.task_id for move in ended}
+        steps = run("tasks_steps", tasks=list(tasks)) if tasks else []
+    advanced = _advance(ended, {task.task_id for task in steps if task.waiting})
     everything = [*moves, *advanced]
-    outcomes = _move_outcomes(
-        [move for move in everything if move.status not in ROW_OPEN], dropped or {}
+    alone = {task.task_id for task in steps if task.alone}
+    outcomes = _outcomes_of(
+        [move for move in everything if move.status not in ROW_OPEN], alone, dropped or {}
     )
-    move_counts(everything)
-    closed = [task for task in outcomes if _closed_now(task)]
+    found = run_together(*first, *outcomes, *counts_of(everything))
+    rows = found[len(first)] if outcomes else []
+    closed = [task for task in rows if _closed_now(task)]
     if closed:
         run("commands_close", tasks=[task.id for task in closed])
     return Settled(
         wake_hosts=tuple({move.host_id for move in advanced if move.status == "pending"}),
-        task_ids=tuple(task.task_id for task in outcomes),
+        task_ids=tuple(task.task_id for task in rows),
         closed_ids=tuple(task.task_id for task in closed),
-        final_ids=tuple(task.task_id for task in outcomes if task.status in TASK_TERMINAL),
+        final_ids=tuple(task.task_id for task in rows if task.status in TASK_TERMINAL),
     )
 
 
-def _advance(ended: Sequence[Move]) -> list[Move]:
-    """Release or skip what waited for these rows, on their hosts."""
-    tasks = {move.task_id for move in ended}
-    waiting = (
-        {row.task_id for row in run("tasks_with_blocked", tasks=list(tasks))} if tasks else set()
-    )
+def _advance(ended: Sequence[Move], waiting: set[int]) -> list[Any]:
+    """Release or skip what waited for these rows, on their hosts; ``waiting`` are its tasks."""
     after = [move for move in ended if move.task_id in waiting]
     if not after:
         return []
-    return as_moves(
-        run("advance", tasks=[m.task_id for m in after], hosts=[m.host_id for m in after])
-    )
+    return run("advance", tasks=[m.task_id for m in after], hosts=[m.host_id for m in after])
 
 
-class _TaskOutcome(NamedTuple):
-    id: int
-    task_id: UUID
-    old_status: str
-    status: str
-
-
-def _closed_now(task: _TaskOutcome) -> bool:
+def _closed_now(task: Any) -> bool:
     return task.status in TASK_TERMINAL and task.old_status not in TASK_TERMINAL
 
 
-def _move_outcomes(ended: Sequence[Move], dropped: Mapping[int, int]) -> list[_TaskOutcome]:
+def _outcomes_of(ended: Sequence[Move], alone: set[int], dropped: Mapping[int, int]) -> list[Call]:
+    """Return what moves the tasks' host outcomes, if anything does.
+
+    Where a host has one row in a task, ``alone``, the row says it all; the rows of other tasks are
+    held against the other steps by the statement.
+    """
     if not ended and not dropped:
         return []
-    rows = run(
-        "task_outcomes",
-        rows=[move.id for move in ended],
-        tasks=[move.task_id for move in ended],
-        hosts=[move.host_id for move in ended],
-        old_statuses=[move.old_status or "blocked" for move in ended],
-        dropped_tasks=list(dropped),
-        dropped_hosts=list(dropped.values()),
-    )
-    return [_TaskOutcome(row.id, row.task_id, row.old_status, row.status) for row in rows]
+    known: dict[int, Counter[Outcome | None]] = defaultdict(Counter)
+    kinds = Counter([(m.task_id, m.old_status, m.status) for m in ended if m.task_id in alone])
+    for (task, old_status, status), count in kinds.items():
+        known[task][_OUTCOMES[old_status]] -= count
+        known[task][_OUTCOMES[status]] += count
+    for task, hosts in dropped.items():
+        known[task][Outcome.CANCELED] += hosts
+    others = [move for move in ended if move.task_id not in alone]
+    return [
+        call(
+            "task_outcomes",
+            rows=[move.id for move in others],
+            tasks=[move.task_id for move in others],
+            hosts=[move.host_id for move in others],
+            old_statuses=[move.old_status for move in others],
+            known_tasks=list(known),
+            **{
+                f"known_{outcome}": [counts[outcome] for counts in known.values()]
+                for outcome in Outcome
+            },
+        )
+    ]

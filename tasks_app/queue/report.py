@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError, IntegrityError
+from django.db import DataError, IntegrityError, OperationalError
+from psycopg.errors import SerializationFailure
 
 from hosts_app.states import HostStatus
 from tasks_app.normalize import normalized_digest
-from tasks_app.queue.moves import Settled, as_moves, lock_tasks, settle
-from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.moves import Settled, settle
+from tasks_app.queue.statements import Call, call, in_transaction, run, run_together
 from tasks_app.queue.trail import record_agent
 from tasks_app.records import Result, ResultVerdict, Verdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# the states that a result may end
+_SOURCES = sources(ROW_TRANSITIONS, RowStatus.COMPLETED)
 # SQLSTATE class 22 and 23, and text that cannot be encoded: the data is at fault, not the database
 _POISON = (DataError, IntegrityError, UnicodeError)
 
@@ -63,14 +66,16 @@ def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
     first: dict[UUID, Result] = {}
     for result in results:
         first.setdefault(result.fence, result)
-    refused = _refused_hosts({result.host for result in results}, results)
-    usable = [result for result in first.values() if result.host not in refused]
-    lock_tasks(row.task_id for row in run("report_locate", fences=[r.fence for r in usable]))
-    written = _apply(usable)
-    late = _keep_late([result for result in usable if result.fence not in written])
-    settled = settle(as_moves(written.values()))
-    rest = [r for r in usable if r.fence not in written and r.fence not in late]
-    judged = _judge(rest)
+    tasks = [row.id for row in run("report_lock", fences=list(first))]
+    steps, rows = run_together(call("tasks_steps", tasks=tasks), _applying(list(first.values())))
+    written = {row.fence: row for row in rows}
+    left = [result for result in first.values() if result.fence not in written]
+    refused, judged = _judge_left(left) if left else ({}, {})
+    settled = settle(
+        rows,
+        steps=steps,
+        first=_keeping([(row.id, row.attempt, first[row.fence]) for row in rows]),
+    )
     verdicts = []
     for result in results:
         if result.host in refused:
@@ -86,10 +91,18 @@ def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
     return verdicts, settled
 
 
-def _refused_hosts(hosts: Iterable[int], results: Iterable[Result]) -> dict[int, str]:
+def _judge_left(left: Sequence[Result]) -> tuple[dict[int, str], dict[UUID, Verdict]]:
+    """Say of what was not written which hosts are refused, and what the others' results are."""
+    refused = _refused_hosts(left)
+    usable = [result for result in left if result.host not in refused]
+    late = _keep_late(usable)
+    return refused, _judge([result for result in usable if result.fence not in late])
+
+
+def _refused_hosts(results: Iterable[Result]) -> dict[int, str]:
     """Say which hosts may not report: their results stay with the agent."""
     generations = {result.host: result.generation for result in results}
-    refused = dict.fromkeys(hosts, "revoked")
+    refused = dict.fromkeys(generations, "revoked")
     for row in run("report_hosts", hosts=list(generations)):
         if row.credential_generation != generations[row.id]:
             continue
@@ -114,37 +127,33 @@ def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
     }
 
 
-def _apply(results: Sequence[Result]) -> dict[UUID, Any]:
-    if not results:
-        return {}
-    rows = run(
+def _applying(results: Sequence[Result]) -> Call:
+    return call(
         "report_apply",
         hosts=[r.host for r in results],
         generations=[r.generation for r in results],
-        sources=sources(ROW_TRANSITIONS, RowStatus.COMPLETED),
+        sources=_SOURCES,
         **_columns(results),
     )
-    written = {row.fence: row for row in rows}
-    _keep_outputs(
-        [(written[r.fence].id, written[r.fence].attempt, r) for r in results if r.fence in written]
-    )
-    return written
 
 
-def _keep_outputs(kept: Sequence[tuple[int, int, Result]]) -> None:
+def _keeping(kept: Sequence[tuple[int, int, Result]]) -> list[Call]:
+    """Return what keeps the outputs of results: (row, attempt, result)."""
     if not kept:
-        return
-    run(
-        "report_outputs",
-        rows=[row for row, _, _ in kept],
-        attempts=[attempt for _, attempt, _ in kept],
-        stdout_heads=[r.stdout.head for _, _, r in kept],
-        stdout_tails=[r.stdout.tail for _, _, r in kept],
-        stdout_dropped=[r.stdout.dropped_bytes for _, _, r in kept],
-        stderr_heads=[r.stderr.head for _, _, r in kept],
-        stderr_tails=[r.stderr.tail for _, _, r in kept],
-        stderr_dropped=[r.stderr.dropped_bytes for _, _, r in kept],
-    )
+        return []
+    return [
+        call(
+            "report_outputs",
+            rows=[row for row, _, _ in kept],
+            attempts=[attempt for _, attempt, _ in kept],
+            stdout_heads=[r.stdout.head for _, _, r in kept],
+            stdout_tails=[r.stdout.tail for _, _, r in kept],
+            stdout_dropped=[r.stdout.dropped_bytes for _, _, r in kept],
+            stderr_heads=[r.stderr.head for _, _, r in kept],
+            stderr_tails=[r.stderr.tail for _, _, r in kept],
+            stderr_dropped=[r.stderr.dropped_bytes for _, _, r in kept],
+        )
+    ]
 
 
 def _keep_late(results: Sequence[Result]) -> set[UUID]:
@@ -153,12 +162,18 @@ def _keep_late(results: Sequence[Result]) -> set[UUID]:
         return set()
     rows = run("report_late", hosts=[r.host for r in results], **_columns(results))
     by_fence = {result.fence: result for result in results}
-    _keep_outputs([(row.command_host_id, row.attempt, by_fence[row.fence]) for row in rows])
+    run_together(
+        *_keeping([(row.command_host_id, row.attempt, by_fence[row.fence]) for row in rows])
+    )
     return {row.fence for row in rows}
 
 
 def _judge(results: Sequence[Result]) -> dict[UUID, Verdict]:
-    """Say why results were not written: the same again, another one, or not this host's."""
+    """Say why results were not written: the same again, another one, or not this host's.
+
+    One that could be written now was not a moment ago, because its host was out of service: raises
+    what has the transaction run again. Called a conflict, the agent would throw it away.
+    """
     if not results:
         return {}
     stored = {row.fence: row for row in run("report_judge", fences=[r.fence for r in results])}
@@ -170,6 +185,8 @@ def _judge(results: Sequence[Result]) -> dict[UUID, Verdict]:
         elif row.host_id != result.host:
             verdicts[result.fence] = Verdict.UNKNOWN
             _audit("host.foreign_fence", result, {"where": "report"})
+        elif row.result_digest is None and row.status in _SOURCES and not row.retried:
+            raise OperationalError("a host came back in the middle") from SerializationFailure()
         elif row.result_digest == result.digest:
             verdicts[result.fence] = Verdict.DUPLICATE
         else:

@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from devops_manager.lib import fault_points
-from tasks_app.queue.moves import add_counts, lock_tasks
-from tasks_app.queue.statements import in_transaction, run
+from tasks_app.queue.moves import adding, lock_tasks
+from tasks_app.queue.statements import in_transaction, run, run_together
 from tasks_app.states import TASK_WITH_ROWS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def fan_out_window(*, task: int) -> Sequence[int] | None:
     deltas: dict[int, dict[str, int]] = defaultdict(dict)
     for made in run("fan_out_window", window=window.id):
         deltas[made.command_id][made.status] = made.rows
-    add_counts(deltas)
+    run_together(*adding(deltas))
     fault_points.reach("fan_out_exit_in_window")
     run("fan_out_done", window=window.id)
     return list(window.host_ids)

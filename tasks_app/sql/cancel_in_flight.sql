@@ -2,7 +2,7 @@
 --          until the deadline to say so. The agent's report decides, else the row is lost.
 -- Locks: the rows in id order, after the task.
 -- Index: idx_commands_task_id, idx_command_hosts_command_status; or, where statistics know of few
---        open rows, all of these once: idx_command_hosts_status, idx_command_hosts_deadline.
+--        open rows, all of these once: idx_command_hosts_deadline.
 WITH locked AS (
     SELECT row.id
     FROM commands AS command

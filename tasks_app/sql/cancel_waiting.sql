@@ -2,7 +2,7 @@
 -- Locks: the rows, after the task (tasks_lock); waits for claims of the same rows and then leaves
 --        alone what they took.
 -- Index: idx_commands_task_id, idx_command_hosts_command_status; or, where statistics know of few
---        open rows, all of these once: idx_command_hosts_status, idx_command_hosts_deadline.
+--        open rows, all of these once: idx_command_hosts_deadline, idx_command_hosts_status.
 WITH locked AS (
     SELECT
         row.id,

@@ -7,7 +7,6 @@ SELECT
     run,
     seq,
     instance_id,
-    instance_seen_at,
     extract(EPOCH FROM now() - instance_seen_at)::float8 AS instance_age_seconds
 FROM host_sessions
 WHERE host_id = ANY(%(hosts)s::bigint [])

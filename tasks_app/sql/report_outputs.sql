@@ -25,4 +25,3 @@ FROM unnest(
     row_id, attempt, stdout_head, stdout_tail, stdout_dropped_bytes,
     stderr_head, stderr_tail, stderr_dropped_bytes
 )
-ON CONFLICT DO NOTHING

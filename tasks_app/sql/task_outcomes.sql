@@ -2,7 +2,8 @@
 --          outcomes sum to its hosts. A host counts once all its rows in the task have ended; its
 --          outcome is the first present of failed, lost, canceled, skipped, completed. A task that
 --          is closed already may only change between completed, partial and failed.
---          dropped: hosts of windows that will never get rows; they count as canceled.
+--          known: what is known without a look at other rows, by task: the outcomes of hosts that have
+--          one row in it, and hosts of windows that will never get rows, which count as canceled.
 -- Locks: tasks rows that tasks_lock holds.
 -- Index: idx_commands_task_id, uniq_command_hosts_command_host, tasks_pkey.
 WITH moved AS (
@@ -61,12 +62,7 @@ hosts_in_task AS (
     ) AS found
 ),
 
-dropped AS (
-    SELECT *
-    FROM unnest(%(dropped_tasks)s::bigint [], %(dropped_hosts)s::int []) AS windows (task_id, hosts)
-),
-
-delta AS (
+worked_out AS (
     SELECT
         task_id,
         count(*) FILTER (WHERE outcome_after = 'completed') - count(*) FILTER (WHERE outcome_before = 'completed')
@@ -83,21 +79,45 @@ delta AS (
     GROUP BY task_id
 ),
 
+delta AS (
+    SELECT
+        task_id,
+        sum(completed)::int AS completed,
+        sum(failed)::int AS failed,
+        sum(lost)::int AS lost,
+        sum(canceled)::int AS canceled,
+        sum(skipped)::int AS skipped
+    FROM (
+        SELECT *
+        FROM worked_out
+        UNION ALL
+        SELECT *
+        FROM unnest(
+            %(known_tasks)s::bigint [], %(known_completed)s::bigint [], %(known_failed)s::bigint [],
+            %(known_lost)s::bigint [], %(known_canceled)s::bigint [], %(known_skipped)s::bigint []
+        )
+    ) AS changes
+    GROUP BY task_id
+),
+
 after AS (
     SELECT
         task.id,
         task.status AS old_status,
-        task.completed_hosts + coalesce(delta.completed, 0) AS completed,
-        task.failed_hosts + coalesce(delta.failed, 0) AS failed,
-        task.lost_hosts + coalesce(delta.lost, 0) AS lost,
-        task.canceled_hosts + coalesce(delta.canceled, 0) + coalesce(dropped.hosts, 0) AS canceled,
-        task.skipped_hosts + coalesce(delta.skipped, 0) AS skipped,
+        task.completed_hosts + delta.completed AS completed,
+        task.failed_hosts + delta.failed AS failed,
+        task.lost_hosts + delta.lost AS lost,
+        task.canceled_hosts + delta.canceled AS canceled,
+        task.skipped_hosts + delta.skipped AS skipped,
         task.total_hosts,
         task.stop_requested_at IS NOT NULL OR task.cancel_requested_at IS NOT NULL AS ended_early
-    FROM tasks AS task
-    LEFT JOIN delta ON task.id = delta.task_id
-    LEFT JOIN dropped ON task.id = dropped.task_id
-    WHERE task.id IN (SELECT task_id FROM pairs UNION SELECT task_id FROM dropped)
+    FROM delta
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM tasks
+        WHERE id = delta.task_id
+        OFFSET 0
+    ) AS task
 ),
 
 judged AS (

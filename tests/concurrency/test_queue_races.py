@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
@@ -26,6 +27,8 @@ from tests.queue_world import FakeAgent, make_hosts, make_task, only, result, st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from tasks_app.records import Result
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -247,3 +250,27 @@ def test_every_sweep_twenty_times_at_once_ends_as_one() -> None:
 def test_partitions_made_by_many_at_once_exist_once() -> None:
     together([sweeps.sweep_partitions] * 8)
     assert sweeps.sweep_partitions() == 0
+
+
+def test_a_host_that_is_enabled_amid_its_report_keeps_no_result_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Out of service when the result is written, in service when it is asked why it was not."""
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    Host.objects.update(status="disabled")
+    report = import_module("tasks_app.queue.report")  # the package has a function of that name
+    ask = report._refused_hosts
+    asked = []
+
+    def enabled_meanwhile(results: Sequence[Result]) -> dict[int, str]:
+        asked.append(len(results))
+        together([lambda: Host.objects.update(status="active")])
+        return ask(results)
+
+    monkeypatch.setattr(report, "_refused_hosts", enabled_meanwhile)
+    assert agent.report(fence) == "accepted"
+    assert asked == [1]
+    assert states(task) == ["completed"]

@@ -64,6 +64,26 @@ def test_a_short_command_costs_one_look_up(host: Host, parts: Callable[[], Parts
     asyncio.run(scene())
 
 
+def test_slots_that_were_filled_by_all_there_was_cost_no_look_up_when_they_get_free(
+    host: Host, parts: Callable[[], Parts]
+) -> None:
+    started_task([host])
+    started_task([host])
+
+    async def scene() -> None:
+        made = parts()
+        first, second = await fences_of(Client(made, host))
+        holding = {first: "finished", second: "finished"}
+        following = Client(made, host, seq=2, holding=holding)
+        assert await made.report(host, first) == ["accepted"]
+        assert await made.report(host, second) == ["accepted"]
+        await asyncio.sleep(0.3)  # longer than an acknowledgement waits for a result
+        assert made.database.look_ups == 1
+        await leave(following)
+
+    asyncio.run(scene())
+
+
 def test_that_a_command_runs_is_written_down_soon(host: Host, parts: Callable[[], Parts]) -> None:
     started_task([host])
 

@@ -95,9 +95,14 @@ def test_slots_are_counted_by_the_server_and_priority_goes_first() -> None:
     answer = agent.poll()
     assert [c.command.task_id for c in answer.commands] == [urgent.task_id, normal.task_id]
     assert answer.more
-    assert agent.poll().commands == ()
+    again = agent.poll()
+    assert (again.commands, again.more) == ((), True)
     agent.report(answer.commands[0].fence)
-    assert only(agent.poll()).command.task_id == low.task_id
+    last = agent.poll()
+    assert only(last).command.task_id == low.task_id
+    # its slots are full, and nothing is left for when one gets free
+    assert not last.more
+    assert not agent.poll().more
 
 
 def test_an_agent_that_drains_gets_nothing() -> None:
