@@ -76,8 +76,8 @@ class Agent:
     """One simulated agent. Commands end at once or, with ``swarm.hold``, when canceled."""
 
     __slots__ = (
-        *("connection", "head", "holding", "identity", "pool", "reporting", "results", "seq"),
-        "swarm",
+        *("connection", "head", "holding", "identity", "journal", "pool", "reporting", "results"),
+        *("seq", "swarm"),
     )
 
     def __init__(self, swarm: Swarm, pool: Pool, credential: str) -> None:
@@ -88,21 +88,26 @@ class Agent:
             f"Host: swarm\r\nAuthorization: Bearer {credential}\r\n"
             "Content-Type: application/json\r\nContent-Length: "
         ).encode()
-        # What does not change in its polls is encoded once: what is to be measured
-        # is the server.
-        self.identity = _encode(
-            {
-                "journal_id": str(uuid.uuid4()),
-                "run": 1,
-                "instance_id": str(uuid.uuid4()),
-                "boot_id": "swarm",
-            }
-        )[:-1]
+        self.speak_for(str(uuid.uuid4()))
         self.seq = 0
         self.holding: dict[str, str] = {}
         self.results: dict[str, bytes] = {}
         self.reporting = False
         self.connection: Connection | None = None
+
+    def speak_for(self, journal: str) -> None:
+        """Be a new instance of the agent that keeps this journal.
+
+        What its polls say of that is encoded once: what is to be measured is the server.
+        """
+        self.journal = journal
+        identity = {
+            "journal_id": journal,
+            "run": 1,
+            "instance_id": str(uuid.uuid4()),
+            "boot_id": "swarm",
+        }
+        self.identity = _encode(identity)[:-1]
 
     def request(self, path: bytes, body: bytes) -> bytes:
         """Return one request as it goes over the wire."""

@@ -117,7 +117,8 @@ def test_many_agents_that_restart_at_once_and_lose_their_gateway(
         await until(lambda: before.figures.polls >= RESTARTED, "a poll of each")
         await stop(before)
         for agent, old in zip(after.agents, before.agents, strict=True):
-            agent.journal, agent.seq = old.journal, old.seq  # another instance of the same agent
+            agent.speak_for(old.journal)  # another instance of the same agent
+            agent.seq = old.seq
         await after.connect(at_once=RESTARTED)
         gateway.kill()
         await asyncio.to_thread(start_gateway, port=gateway.port, **LONG_POLLS)
