@@ -74,7 +74,13 @@ def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
     settled = settle(
         rows,
         steps=steps,
-        first=_keeping([(row.id, row.attempt, first[row.fence]) for row in rows]),
+        first=_keeping(
+            [
+                (written[fence].id, written[fence].attempt, result)
+                for fence, result in first.items()
+                if fence in written
+            ]
+        ),
     )
     verdicts = []
     for result in results:
