@@ -83,9 +83,9 @@ class Delivery(Struct, frozen=True):
 class Answer(Struct, frozen=True):
     """What one look-up came to.
 
-    ``more`` is True when the host has further pending work that this look-up did not take because
-    its slots are full; ``recheck_seconds`` says when to look again although nothing wakes
-    the host (a delivery that is not settled yet), or None.
+    ``more`` is True when the host's slots are full and there is still something for it: pending
+    work, or a cancel that is not settled. ``recheck_seconds`` says when to look again although
+    nothing wakes the host (a delivery that is not settled yet), or None.
     """
 
     host: int

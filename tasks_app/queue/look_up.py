@@ -103,7 +103,7 @@ def _finish(asked: Sequence[_Asked], moves: Sequence[Move]) -> None:
     if not full:
         run_together(*counts_of(moves))
         return
-    rows = run_together(call("poll_more", hosts=full), *counts_of(moves))[0]
+    rows = run_together(call("hosts_with_work", hosts=full), *counts_of(moves))[0]
     more = {row.host_id for row in rows}
     for one in asked:
         one.more = one.poll.host in more

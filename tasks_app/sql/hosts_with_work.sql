@@ -1,5 +1,6 @@
--- Purpose: which of the hosts that a gateway holds have something to be told: pending work of a running
---          task, or a cancel that was not settled yet. Finds what no wake was heard for.
+-- Purpose: which of these hosts have something to be told: pending work of a running task, or a cancel
+--          that was not settled yet. Of all that a gateway holds it finds what no wake was heard for; of
+--          those whose slots a look-up filled, who is to be looked at when one gets free.
 -- Locks: none.
 -- Index: idx_command_hosts_claimable, idx_command_hosts_in_flight, tasks_pkey. Ordered, so that with
 --        pin_order no other index can look cheaper: read by deadline, the open rows of all hosts were
