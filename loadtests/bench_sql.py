@@ -19,6 +19,7 @@ from psycopg.rows import namedtuple_row
 
 from devops_manager.lib.sql import statement
 from tasks_app.models import Command, Task, TaskWindow
+from tasks_app.queue.fences import by_fence
 from tasks_app.queue.submit import NewCommand, NewTask, new_ids
 
 _DIRECTORY = Path(settings.BASE_DIR) / "tasks_app" / "sql"
@@ -138,7 +139,7 @@ class Sql:
         self.run("tasks_lock", tasks=sorted({row.task_id for row in rows}))
         written = self.run(
             "report_apply",
-            fences=[row.fence for row in rows],
+            **by_fence([row.fence for row in rows]),
             hosts=hosts,
             generations=[1] * count,
             statuses=["completed"] * count,
@@ -149,10 +150,15 @@ class Sql:
             output_digests=[bytes(32)] * count,
             normalized=[bytes(32)] * count,
             digests=[bytes(32)] * count,
+            stdout_heads=[b"ok\n"] * count,
+            stdout_tails=[b""] * count,
+            stdout_dropped=[0] * count,
+            stderr_heads=[b""] * count,
+            stderr_tails=[b""] * count,
+            stderr_dropped=[0] * count,
             sources=["claimed", "running"],
         )
         assert len(written) == count, (len(written), count)
-        self._outputs(written)
         ended = Counter(row.task_id for row in written)
         nothing = [0] * len(ended)
         self.run(
@@ -174,20 +180,6 @@ class Sql:
         self.run("counts_lock", commands=sorted(moved))
         self.run("counts_move", deltas=json.dumps(deltas))
         self.commit()
-
-    def _outputs(self, written: Sequence[Any]) -> None:
-        count = len(written)
-        self.run(
-            "report_outputs",
-            rows=[row.id for row in written],
-            attempts=[row.attempt for row in written],
-            stdout_heads=[b"ok\n"] * count,
-            stdout_tails=[b""] * count,
-            stdout_dropped=[0] * count,
-            stderr_heads=[b""] * count,
-            stderr_tails=[b""] * count,
-            stderr_dropped=[0] * count,
-        )
 
     def submit(self, tasks: str) -> None:
         """Insert tasks with their commands, commit."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -16,12 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 class GroupCommit(Generic[T]):
-    """Collects items of one kind and runs them in batches, one batch at a time, in order.
+    """Collects items of one kind and runs them in batches, in order.
 
     ``run`` executes a batch and tells each item's owner what came of it; it deals with every error
-    that it expects. ``keys`` names what may be in a batch only once: an item with a key that the
-    batch has already waits for the next one, and so do later items with the same key. ``size`` is
-    what an item counts towards ``limit``; a single larger item goes alone.
+    that it expects. ``keys`` names what may be under way only once: an item with a key that is in
+    its batch, or in another that is not over, waits, and so do later items with the same key.
+    ``size`` is what an item counts towards ``limit``; a single larger item goes alone.
+
+    One batch is under way at a time. Where ``at_once`` is more, a full one does not wait for those
+    before it: what it needs of the interpreter is done while they wait for PostgreSQL.
     """
 
     def __init__(
@@ -31,42 +34,52 @@ class GroupCommit(Generic[T]):
         limit: int,
         keys: Callable[[T], Sequence[Hashable]] = lambda _item: (),
         size: Callable[[T], int] = lambda _item: 1,
+        at_once: int = 1,
     ) -> None:
         """Keep how batches are made and run."""
         self._run = run
         self._limit = limit
         self._keys = keys
         self._size = size
+        self._at_once = at_once
         self._waiting: deque[T] = deque()
-        self._runner: asyncio.Task[None] | None = None
+        self._waiting_size = 0
+        self._under_way: set[Hashable] = set()
+        self._runners: set[asyncio.Task[Any] | None] = set()
 
     def add(self, item: T) -> None:
         """Put an item into the next batch. Returns at once."""
         self._waiting.append(item)
-        if self._runner is None:
-            self._runner = asyncio.get_running_loop().create_task(self._drain())
+        self._waiting_size += self._size(item)
+        full = self._waiting_size >= self._limit
+        if len(self._runners) < (self._at_once if full else 1):
+            self._runners.add(asyncio.get_running_loop().create_task(self._drain()))
 
     @property
     def busy(self) -> bool:
         """Whether a batch is under way."""
-        return self._runner is not None
+        return bool(self._runners)
 
     async def _drain(self) -> None:
         try:
-            while self._waiting:
-                batch = self._take()
+            while batch := self._take():
+                keys = {key for item in batch for key in self._keys(item)}
+                self._under_way |= keys
                 try:
                     await self._run(batch)
                 except Exception:
                     # a defect in one batch must not end the service for the next
                     logger.exception("a batch of %d failed", len(batch))
+                finally:
+                    self._under_way -= keys
         finally:
-            self._runner = None
+            # What waits now waits for a key that another has, which goes on after its batch.
+            self._runners.discard(asyncio.current_task())
 
     def _take(self) -> list[T]:
         batch: list[T] = []
         later: list[T] = []
-        used: set[Hashable] = set()
+        used = set(self._under_way)
         total = 0
         while self._waiting:
             item = self._waiting[0]
@@ -82,5 +95,6 @@ class GroupCommit(Generic[T]):
             else:
                 batch.append(item)
                 total += size
+        self._waiting_size -= total
         self._waiting.extendleft(reversed(later))
         return batch

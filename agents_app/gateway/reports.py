@@ -70,7 +70,7 @@ class Reports:
         self._authentication = authentication
         self._live_output = live_output
         self._batches: GroupCommit[_Submitted] = GroupCommit(
-            self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size
+            self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size, at_once=2
         )
 
     @property

@@ -39,16 +39,17 @@ def run(directory: Path, name: str, parameters: Mapping[str, Any]) -> list[Any]:
     django = connections[DEFAULT_DB_ALIAS]
     django.ensure_connection()
     with django.wrap_database_errors, _cursor(django) as cursor:
-        return _rows(_execute(django, cursor, directory, name, parameters))
+        return _rows(_execute(django, cursor, statement(directory, name), _given(parameters)))
 
 
 def run_together(
-    directory: Path, calls: Sequence[tuple[str, Mapping[str, Any]]]
+    directory: Path, calls: Sequence[tuple[str, Mapping[str, Any]]], *, commit: bool = False
 ) -> list[list[Any]]:
     """Run statements one after another, sent in one go; return the rows of each, as ``run`` does.
 
     Each sees what those before it did, and what they waited for. When one fails, those after it
-    are not run, and its error is raised.
+    are not run, and its error is raised. With ``commit`` the transaction's end goes with them, and
+    nothing may follow in it.
     """
     if not calls:
         return []
@@ -56,11 +57,15 @@ def run_together(
     django.ensure_connection()
     with django.wrap_database_errors:
         assert django.connection is not None
+        # All of it before the first is sent: PostgreSQL need not wait for what follows.
+        given = [_given(parameters) for _, parameters in calls]
         with django.connection.pipeline():
             cursors = [
-                _execute(django, _cursor(django), directory, name, parameters)
-                for name, parameters in calls
+                _execute(django, _cursor(django), statement(directory, name), parameters)
+                for (name, _), parameters in zip(calls, given, strict=True)
             ]
+            if commit:
+                django.connection.execute("COMMIT")
         return [_rows(cursor) for cursor in cursors]
 
 
@@ -71,18 +76,19 @@ def _cursor(django: BaseDatabaseWrapper) -> Cursor[Any]:
 def _execute(
     django: BaseDatabaseWrapper,
     cursor: Cursor[Any],
-    directory: Path,
-    name: str,
-    parameters: Mapping[str, Any],
+    text: str,
+    given: Mapping[str, Any],
 ) -> Cursor[Any]:
-    text = statement(directory, name)
     if django.queries_logged:  # as Django's own cursor does, for who counts statements
         django.queries_log.append({"sql": text, "time": ""})
-    given = {
+    return cursor.execute(text, given, prepare=True)
+
+
+def _given(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         key: array_literal(value) if isinstance(value, list) else value
         for key, value in parameters.items()
     }
-    return cursor.execute(text, given, prepare=True)
 
 
 def _rows(cursor: Cursor[Any]) -> list[Any]:

@@ -27,7 +27,8 @@ from tasks_app.states import (
 class CommandHost(models.Model):
     """One command on one host: the row that is claimed, run and reported.
 
-    ``fence`` is the attempt's own random id: a result counts only where it still matches.
+    ``fence`` is the attempt's own id, the row's key and chance (``queue/fences.py``): a result
+    counts only where it still matches.
     ``revision`` is the id of the transaction that last moved the row (see docs/architecture.md).
     """
 
@@ -55,7 +56,7 @@ class CommandHost(models.Model):
     position = models.PositiveSmallIntegerField(_("step"))
     status = models.CharField(_("status"), max_length=16, choices=RowStatus.choices)
     attempt = models.PositiveIntegerField(_("attempt"), default=0)
-    fence = models.UUIDField(_("fence"), null=True, unique=True)
+    fence = models.UUIDField(_("fence"), null=True)
     exit_code = models.IntegerField(_("exit code"), null=True)
     output_digest = models.BinaryField(max_length=32, null=True)
     output_digest_normalized = models.BinaryField(max_length=32, null=True)

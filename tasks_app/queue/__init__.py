@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks_app.queue.ending import Canceled, end_task, expire_rows
+from tasks_app.queue.fences import by_fence
 from tasks_app.queue.look_up import look_up
 from tasks_app.queue.moves import Settled, lock_tasks
 from tasks_app.queue.report import report
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 
 @in_transaction
-@in_transaction
 def hosts_with_work(hosts: Sequence[int]) -> list[int]:
     """Return those of the hosts (primary keys) that have claimable rows or an unsettled cancel."""
     run("pin_order")
@@ -32,7 +32,7 @@ def hosts_with_work(hosts: Sequence[int]) -> list[int]:
 
 def fence_owners(fences: Sequence[UUID]) -> dict[UUID, tuple[int, str]]:
     """Return fence → (host primary key, row state) for the fences that exist."""
-    rows = run("fence_owners", fences=list(fences))
+    rows = run("fence_owners", **by_fence(fences))
     return {row.fence: (row.host_id, row.status) for row in rows}
 
 

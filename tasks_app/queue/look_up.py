@@ -17,10 +17,11 @@ from devops_manager.access import audit
 from devops_manager.access.actors import SYSTEM
 from hosts_app.states import HostStatus
 from tasks_app.queue.deliveries import deliveries_of
+from tasks_app.queue.fences import by_fence
 from tasks_app.queue.holding import Fate, Reconciliation, reconcile
 from tasks_app.queue.moves import Move, Settled, counts_of, lock_tasks, settle
 from tasks_app.queue.order import Order, StoredSession, judge_order
-from tasks_app.queue.statements import Call, call, in_transaction, run, run_together
+from tasks_app.queue.statements import Call, call, in_hot_transaction, run, run_last, run_together
 from tasks_app.queue.trail import record_agent
 from tasks_app.records import Answer, Delivery, Poll, PollVerdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
@@ -64,7 +65,7 @@ def look_up(polls: Sequence[Poll]) -> tuple[dict[int, Answer], Settled]:
     return answers, _end_unaccounted(asked)
 
 
-@in_transaction
+@in_hot_transaction
 def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
     answers = {poll.host: Answer(poll.host, PollVerdict.SKIPPED) for poll in polls}
     hosts = [poll.host for poll in polls]
@@ -101,9 +102,9 @@ def _finish(asked: Sequence[_Asked], moves: Sequence[Move]) -> None:
     """
     full = [one.poll.host for one in asked if one.claimed == one.free]
     if not full:
-        run_together(*counts_of(moves))
+        run_last(*counts_of(moves))
         return
-    rows = run_together(call("hosts_with_work", hosts=full), *counts_of(moves))[0]
+    rows = run_last(call("hosts_with_work", hosts=full), *counts_of(moves))[0]
     more = {row.host_id for row in rows}
     for one in asked:
         one.more = one.poll.host in more
@@ -246,7 +247,7 @@ def _reconcile(asked: Sequence[_Asked], in_flight: Sequence[Any]) -> None:
         for held in one.poll.holding
         if (one.poll.host, held.fence) not in known
     ]
-    others = {row.fence: row for row in run("poll_fences", fences=unknown)} if unknown else {}
+    others = {row.fence: row for row in run("poll_fences", **by_fence(unknown))} if unknown else {}
     for one in asked:
         one.found = reconcile(one.poll, rows[one.poll.host], others, settled=one.settled)
         if one.found.foreign:
@@ -352,7 +353,7 @@ def _end_unaccounted(asked: Sequence[_Asked]) -> Settled:
     return _end_rows(ends) if ends else Settled()
 
 
-@in_transaction
+@in_hot_transaction
 def _end_rows(ends: Sequence[tuple[Poll, int, bool]]) -> Settled:
     rows = [row for _, row, _ in ends]
     lock_tasks(row.task_id for row in run("unaccounted_tasks", rows=rows))

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tasks_app.queue.statements import Call, call, run, run_together
+from tasks_app.queue.statements import Call, call, run, run_last, run_together
 from tasks_app.states import ROW_OPEN, TASK_TERMINAL, Outcome, RowStatus, outcome
 
 if TYPE_CHECKING:
@@ -77,14 +77,14 @@ def settle(
     *,
     dropped: Mapping[int, int] | None = None,
     steps: Sequence[Any] | None = None,
-    first: Sequence[Call] = (),
+    last: bool = False,
 ) -> Settled:
     """Do all that follows from rows that ended, in the transaction that ended them.
 
     ``dropped`` is task primary key → hosts of windows that will never get rows. The caller has
     locked the tasks. Releases or skips later steps on the same hosts, moves the counts of steps and
     tasks, closes tasks whose hosts all have an outcome. ``steps`` are the rows of ``tasks_steps``,
-    if the caller has them; ``first`` goes ahead of what follows, in one round trip with it.
+    if the caller has them. If nothing comes after, ``last``, the transaction ends with this.
     """
     ended = [move for move in moves if move.status not in ROW_OPEN]
     if steps is None:
@@ -96,11 +96,13 @@ def settle(
     outcomes = _outcomes_of(
         [move for move in everything if move.status not in ROW_OPEN], alone, dropped or {}
     )
-    found = run_together(*first, *outcomes, *counts_of(everything))
-    rows = found[len(first)] if outcomes else []
+    calls = [*outcomes, *counts_of(everything)]
+    if outcomes:
+        touched = {move.task_id for move in everything} | (dropped or {}).keys()
+        calls.append(call("commands_close", tasks=list(touched)))
+    found = run_last(*calls) if last else run_together(*calls)
+    rows = found[0] if outcomes else []
     closed = [task for task in rows if _closed_now(task)]
-    if closed:
-        run("commands_close", tasks=[task.id for task in closed])
     return Settled(
         wake_hosts=tuple({move.host_id for move in advanced if move.status == "pending"}),
         task_ids=tuple(task.task_id for task in rows),

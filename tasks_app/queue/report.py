@@ -10,8 +10,9 @@ from psycopg.errors import SerializationFailure
 
 from hosts_app.states import HostStatus
 from tasks_app.normalize import normalized_digest
+from tasks_app.queue.fences import by_fence, row_of
 from tasks_app.queue.moves import Settled, settle
-from tasks_app.queue.statements import Call, call, in_transaction, run, run_together
+from tasks_app.queue.statements import Call, call, in_hot_transaction, run, run_together
 from tasks_app.queue.trail import record_agent
 from tasks_app.records import Result, ResultVerdict, Verdict
 from tasks_app.states import ROW_TRANSITIONS, RowStatus, sources
@@ -61,27 +62,18 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0][:200]
 
 
-@in_transaction
+@in_hot_transaction
 def _write(results: Sequence[Result]) -> tuple[list[ResultVerdict], Settled]:
     first: dict[UUID, Result] = {}
     for result in results:
         first.setdefault(result.fence, result)
-    tasks = [row.id for row in run("report_lock", fences=list(first))]
-    steps, rows = run_together(call("tasks_steps", tasks=tasks), _applying(list(first.values())))
-    written = {row.fence: row for row in rows}
+    tasks, moves = run_together(
+        call("report_lock", **by_fence(list(first))), _applying(list(first.values()))
+    )
+    written = {move.fence for move in moves}
     left = [result for result in first.values() if result.fence not in written]
     refused, judged = _judge_left(left) if left else ({}, {})
-    settled = settle(
-        rows,
-        steps=steps,
-        first=_keeping(
-            [
-                (written[fence].id, written[fence].attempt, result)
-                for fence, result in first.items()
-                if fence in written
-            ]
-        ),
-    )
+    settled = settle(moves, steps=tasks, last=True)
     verdicts = []
     for result in results:
         if result.host in refused:
@@ -136,30 +128,24 @@ def _columns(results: Sequence[Result]) -> dict[str, list[Any]]:
 def _applying(results: Sequence[Result]) -> Call:
     return call(
         "report_apply",
+        rows=[row_of(r.fence) for r in results],
         hosts=[r.host for r in results],
         generations=[r.generation for r in results],
         sources=_SOURCES,
         **_columns(results),
+        **_outputs(results),
     )
 
 
-def _keeping(kept: Sequence[tuple[int, int, Result]]) -> list[Call]:
-    """Return what keeps the outputs of results: (row, attempt, result)."""
-    if not kept:
-        return []
-    return [
-        call(
-            "report_outputs",
-            rows=[row for row, _, _ in kept],
-            attempts=[attempt for _, attempt, _ in kept],
-            stdout_heads=[r.stdout.head for _, _, r in kept],
-            stdout_tails=[r.stdout.tail for _, _, r in kept],
-            stdout_dropped=[r.stdout.dropped_bytes for _, _, r in kept],
-            stderr_heads=[r.stderr.head for _, _, r in kept],
-            stderr_tails=[r.stderr.tail for _, _, r in kept],
-            stderr_dropped=[r.stderr.dropped_bytes for _, _, r in kept],
-        )
-    ]
+def _outputs(results: Sequence[Result]) -> dict[str, list[Any]]:
+    return {
+        "stdout_heads": [r.stdout.head for r in results],
+        "stdout_tails": [r.stdout.tail for r in results],
+        "stdout_dropped": [r.stdout.dropped_bytes for r in results],
+        "stderr_heads": [r.stderr.head for r in results],
+        "stderr_tails": [r.stderr.tail for r in results],
+        "stderr_dropped": [r.stderr.dropped_bytes for r in results],
+    }
 
 
 def _keep_late(results: Sequence[Result]) -> set[UUID]:
@@ -167,10 +153,14 @@ def _keep_late(results: Sequence[Result]) -> set[UUID]:
     if not results:
         return set()
     rows = run("report_late", hosts=[r.host for r in results], **_columns(results))
-    by_fence = {result.fence: result for result in results}
-    run_together(
-        *_keeping([(row.command_host_id, row.attempt, by_fence[row.fence]) for row in rows])
-    )
+    if rows:
+        reported = {result.fence: result for result in results}
+        run(
+            "report_outputs",
+            rows=[row.command_host_id for row in rows],
+            attempts=[row.attempt for row in rows],
+            **_outputs([reported[row.fence] for row in rows]),
+        )
     return {row.fence for row in rows}
 
 
@@ -182,7 +172,7 @@ def _judge(results: Sequence[Result]) -> dict[UUID, Verdict]:
     """
     if not results:
         return {}
-    stored = {row.fence: row for row in run("report_judge", fences=[r.fence for r in results])}
+    stored = {row.fence: row for row in run("report_judge", **by_fence([r.fence for r in results]))}
     verdicts = {}
     for result in results:
         row = stored.get(result.fence)

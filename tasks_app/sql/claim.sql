@@ -35,7 +35,7 @@ picked AS (
 UPDATE commands_hosts AS row SET
     status = 'claimed',
     attempt = row.attempt + 1,
-    fence = gen_random_uuid(),
+    fence = (lpad(to_hex(row.id), 12, '0') || '-8' || substr(gen_random_uuid()::text, 16))::uuid,
     claimed_at = now(),
     deadline = now() + make_interval(secs => command.timeout_seconds + %(grace_seconds)s::float8),
     delivered_journal = picked.journal_id,

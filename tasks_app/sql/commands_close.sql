@@ -1,6 +1,7 @@
--- Purpose: the steps of tasks that just closed come to their end too, also where rows were never made.
+-- Purpose: the steps of those of these tasks that are closed come to their end too, also where rows
+--          were never made.
 -- Locks: commands of tasks that tasks_lock holds, in id order.
--- Index: idx_commands_task_id.
+-- Index: tasks_pkey, idx_commands_task_id.
 WITH locked AS (
     SELECT
         id,
@@ -10,7 +11,13 @@ WITH locked AS (
         completed_rows + failed_rows + timeout_rows + dispatch_failed_rows + canceled_rows
         + interrupted_rows + lost_rows + skipped_rows AS ended
     FROM commands
-    WHERE task_id = ANY(%(tasks)s::bigint [])
+    WHERE
+        task_id IN (
+            SELECT id
+            FROM tasks
+            WHERE id = ANY(%(tasks)s::bigint []) AND finished_at IS NOT NULL
+            OFFSET 0
+        )
     ORDER BY id
     FOR NO KEY UPDATE
 )

@@ -1,9 +1,9 @@
 -- Purpose: which hosts these fences belong to, for live output.
 -- Locks: none.
--- Index: commands_hosts_fence_key.
+-- Index: commands_hosts_pkey.
 SELECT
     fence,
     host_id,
     status
 FROM commands_hosts
-WHERE fence = ANY(%(fences)s::uuid [])
+WHERE id = ANY(%(rows)s::bigint []) AND fence = ANY(%(fences)s::uuid [])

@@ -1,6 +1,6 @@
 -- Purpose: the rows of listed fences that are not in flight on the host that listed them.
 -- Locks: none.
--- Index: commands_hosts_fence_key.
+-- Index: commands_hosts_pkey.
 SELECT
     fence,
     host_id,
@@ -8,4 +8,4 @@ SELECT
     result_digest IS NOT NULL AS reported,
     cancel_requested_at IS NOT NULL AS cancel_requested
 FROM commands_hosts
-WHERE fence = ANY(%(fences)s::uuid [])
+WHERE id = ANY(%(rows)s::bigint []) AND fence = ANY(%(fences)s::uuid [])

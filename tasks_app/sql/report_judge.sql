@@ -1,7 +1,7 @@
 -- Purpose: what is stored for results that were not written: the row or the earlier attempt that
 --          has the fence, and the digest of the result that was kept.
 -- Locks: none; after report_apply in the same transaction.
--- Index: commands_hosts_fence_key, command_host_attempts_fence_key.
+-- Index: commands_hosts_pkey, command_host_attempts_fence_key.
 SELECT
     row.fence,
     row.host_id,
@@ -9,7 +9,7 @@ SELECT
     row.result_digest,
     false AS retried
 FROM commands_hosts AS row
-WHERE row.fence = ANY(%(fences)s::uuid [])
+WHERE row.id = ANY(%(rows)s::bigint []) AND row.fence = ANY(%(fences)s::uuid [])
 UNION ALL
 SELECT
     earlier.fence,

@@ -1,5 +1,5 @@
--- Purpose: keeps the capped output of accepted results, in the partition of the day on which their
---          rows ended (created_at equals the row's finished_at: both are this transaction's now()).
+-- Purpose: keeps the capped output of late results with their attempts, in the partition of the day on
+--          which they came; report_apply keeps that of the others.
 -- Locks: none that others wait for.
 -- Index: command_outputs_pkey of the day.
 INSERT INTO command_outputs (

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.client import Client, Task, step, wait_until
-from tests.e2e.stack import Stack
+from tests.e2e.stack import NODES, Stack
 from tests.protocol.client import Agent, Reply, result, send
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -106,6 +106,9 @@ def test_every_result_that_was_accepted_survives_a_crash(
                     assert verdict_of_again(one, fence) == "duplicate"
             wait_until(lambda: web_is_whole(api), 20.0, "the web process to be whole")
             assert [task.wait(40.0) for task in tasks] == ["completed"] * TASKS
+            # Real agents come back by themselves, each when its own wait is over.
+            after = api.start_task("After it", [step("true")], target=stack.target(*NODES))
+            assert after.wait(20.0) == "completed"
         finally:
             reporters[0].ended.set()
         for future in running:

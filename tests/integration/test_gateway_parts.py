@@ -212,6 +212,64 @@ def test_an_item_whose_key_is_in_the_batch_waits_and_keeps_its_order() -> None:
     assert found == [["x"], ["a1", "b1", "c1"], ["a2"], ["a3"]]
 
 
+def under_way(steps: Sequence[str], **options: Any) -> list[list[list[str]]]:
+    """Return which batches are under way after each step: items that come, or ``-`` and one that
+    its batch, which ends, begins with.
+    """
+    seen: list[list[list[str]]] = []
+
+    async def scene() -> None:
+        running: dict[str, tuple[list[str], asyncio.Event]] = {}
+
+        async def run(batch: Sequence[str]) -> None:
+            end = asyncio.Event()
+            running[batch[0]] = list(batch), end
+            await end.wait()
+            del running[batch[0]]
+
+        group: GroupCommit[str] = GroupCommit(run, **options)
+        for step in steps:
+            if step.startswith("-"):
+                running[step[1:]][1].set()
+            else:
+                for item in step.split():
+                    group.add(item)
+            for _ in range(5):  # turns of the loop: nothing here waits for anything else
+                await asyncio.sleep(0)
+            assert group.busy == bool(running)
+            seen.append(sorted(batch for batch, _ in running.values()))
+
+    asyncio.run(scene())
+    return seen
+
+
+def test_a_full_batch_does_not_wait_for_the_one_before_it_and_others_do() -> None:
+    steps = ("a", "b", "c", "d e f", "-b", "-a", "-d", "-f")
+    assert under_way(steps, limit=2, at_once=2) == [
+        [["a"]],
+        [["a"]],
+        [["a"], ["b", "c"]],
+        [["a"], ["b", "c"]],
+        [["a"], ["d", "e"]],
+        [["d", "e"], ["f"]],
+        [["f"]],
+        [],
+    ]
+
+
+def test_an_item_whose_key_is_under_way_waits_for_that_batch() -> None:
+    steps = ("a1 b1", "a2 b2", "c1", "d1", "-c1", "-a1", "-a2")
+    assert under_way(steps, limit=2, at_once=2, keys=lambda item: item[0]) == [
+        [["a1", "b1"]],
+        [["a1", "b1"]],
+        [["a1", "b1"], ["c1"]],
+        [["a1", "b1"], ["c1"]],
+        [["a1", "b1"], ["d1"]],
+        [["a2", "b2"], ["d1"]],
+        [["d1"]],
+    ]
+
+
 def test_a_batch_that_fails_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
     async def scene() -> list[str]:
         done: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()

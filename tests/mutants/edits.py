@@ -51,7 +51,7 @@ LOCK_TEST = (
 MUTANTS = (
     Mutant(
         "a result needs no fence, its host is enough",
-        (Edit(REPORT, "ON given.fence = row.fence", "ON given.host_id = row.host_id"),),
+        (Edit(REPORT, "AND given.fence = row.fence", ""),),
         REPORT_TESTS
         + "test_a_result_under_a_fence_that_the_row_no_longer_has_leaves_the_row_alone",
     ),

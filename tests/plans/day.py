@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 
 from devops_manager.access.actors import SYSTEM
 from hosts_app.models import Host
-from tasks_app.models import Command, CommandHost, Task
+from tasks_app.models import Command, CommandHost, CommandHostAttempt, Task
 from tasks_app.records import PollVerdict
 from tasks_app.services import dispatch, drafts, lifecycle, submit, sweeps
 from tests.queue_world import FakeAgent, result, started_task
@@ -63,6 +63,7 @@ def run(day: Day) -> None:
     work(day.hosts[:BATCH])
     mishaps(day.hosts[BATCH : 2 * BATCH])
     endings(day.hosts[2 * BATCH : 3 * BATCH])
+    late_results()
     dispatch.hosts_with_work([host.pk for host in day.hosts])
     for sweep in ("admission", "fan_outs", "deadlines", "offline", "counts"):
         sweeps.SWEEPS[sweep]()
@@ -145,6 +146,21 @@ def endings(hosts: Sequence[Host]) -> None:
         )
     with override_settings(DM_SWEEP_STALL_SECONDS=3600):
         assert sweeps.sweep_deadlines() == BATCH
+
+
+def late_results() -> None:
+    """Results of attempts that a retry has put away."""
+    oldest = CommandHostAttempt.objects.order_by("id").prefetch_related("command_host__host")
+    attempts = [attempt for attempt in oldest[: 2 * BATCH] if _works(attempt.command_host.host)]
+    attempts = attempts[:BATCH]
+    ids = [attempt.pk for attempt in attempts]
+    CommandHostAttempt.objects.filter(pk__in=ids).update(result_digest=None, late_result_at=None)
+    results = [result(attempt.command_host.host, attempt.fence) for attempt in attempts]
+    assert {verdict.verdict.value for verdict in dispatch.report(results).verdicts} == {"accepted"}
+
+
+def _works(host: Host) -> bool:
+    return host.status == "active" and host.quarantined_at is None
 
 
 def look(day: Day) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
@@ -109,6 +110,8 @@ def test_a_result_under_a_fence_that_the_row_no_longer_has_leaves_the_row_alone(
 ) -> None:
     (fence,) = delivered(agent)
     before = row(fence).revision
+    of_an_earlier_attempt = str(UUID(int=UUID(fence).int ^ 1))  # it leads to the row all the same
+    assert agent.verdict(of_an_earlier_attempt) == "unknown"
     assert agent.verdict("00000000-0000-4000-8000-000000000000") == "unknown"
     assert (row(fence).status, row(fence).revision) == ("running", before)
 
