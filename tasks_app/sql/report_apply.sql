@@ -1,9 +1,10 @@
 -- Purpose: writes results where the fence still matches and the state allows it, and keeps their capped
 --          output in the partition of the day (created_at equals finished_at: both are now()).
 --          An interruption that the server inferred (it has no result) gives way to a result.
---          What decides is read first and compared above the lock, so that no other index than the
---          fence's and the host's key can look cheaper.
--- Locks: the rows FOR NO KEY UPDATE in id order, after tasks (tasks_lock), before commands.
+--          The state is read first and not locked, which would cost as much again as writing it: only
+--          a look-up can move such a row meanwhile, to running. Then it is not written, the caller sees
+--          that it could be, and the batch runs again.
+-- Locks: the rows in id order as they are written, after tasks (tasks_lock), before commands.
 -- Index: commands_hosts_pkey, hosts_pkey, command_outputs_pkey of the day.
 WITH given AS (
     SELECT *
@@ -21,7 +22,7 @@ WITH given AS (
     )
 ),
 
-old AS (
+old AS MATERIALIZED (
     SELECT
         row.id,
         row.host_id AS row_host_id,
@@ -40,7 +41,6 @@ old AS (
         OFFSET 0
     ) AS host
     ORDER BY row.id
-    FOR NO KEY UPDATE OF row
 ),
 
 written AS (
@@ -73,6 +73,8 @@ written AS (
     FROM old
     WHERE
         row.id = old.id
+        AND row.fence = old.fence
+        AND row.status = old.old_status
         AND old.row_host_id = old.host_id
         AND old.allowed
         AND old.old_status = ANY(%(sources)s::text [])

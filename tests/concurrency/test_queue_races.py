@@ -22,7 +22,9 @@ from tasks_app.models import CommandHost, Task
 from tasks_app.records import PollVerdict
 from tasks_app.services import admission, dispatch, fan_out, lifecycle, sweeps
 from tasks_app.states import Priority
+from tests.held_commits import held_commits
 from tests.invariants.checks import violations
+from tests.protocol.client import eventually
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, result, started_task, states
 
 if TYPE_CHECKING:
@@ -195,6 +197,10 @@ def test_claim_against_cancel_runs_or_cancels_each_row_once() -> None:
 WAITS = """SELECT FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 
+ROW_WAITS = """SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+    AND wait_event = 'transactionid'"""
+
 
 def test_a_look_up_that_waits_for_a_step_holds_no_later_one() -> None:
     """Two look-ups that took their steps' locks out of order met in a deadlock, for a second."""
@@ -274,3 +280,24 @@ def test_a_host_that_is_enabled_amid_its_report_keeps_no_result_to_itself(
     assert agent.report(fence) == "accepted"
     assert asked == [1]
     assert states(task) == ["completed"]
+
+
+def test_a_result_that_meets_its_acknowledgement_counts_from_the_state_that_it_left() -> None:
+    """It reads "claimed" without a lock, and waits for a look-up that makes it "running"."""
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    poll = agent.next_poll()
+    with ThreadPoolExecutor(2) as threads, held_commits("commands_hosts") as held:
+        acknowledged = threads.submit(together, [lambda: dispatch.look_up([poll])])
+        eventually(lambda: held.blocked() == 1)
+        reported = threads.submit(together, [lambda: agent.report(fence)])
+        with psycopg.connect(own_address(), autocommit=True) as watch:
+            eventually(lambda: watch.execute(ROW_WAITS).rowcount == 1)
+        held.release()
+        acknowledged.result()
+        assert reported.result() == ["accepted"]
+    assert states(task) == ["completed"]
+    row = CommandHost.objects.get()
+    assert row.started_at is not None
