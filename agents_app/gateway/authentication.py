@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from hmac import compare_digest
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -31,6 +32,9 @@ WAITING_CACHE_SECONDS = 1.0
 UNKNOWN_CACHE_SECONDS = 2.0
 # Unknown prefixes come from anybody; this bounds what they may take.
 _MAX_CACHED = 100_000
+# Where agents have it; who writes the header another way is proved anew each time.
+_PREFIX_AT = len(f"Bearer {protocol.CREDENTIAL_PREFIX}")
+_PREFIX_IN_HEADER = slice(_PREFIX_AT, _PREFIX_AT + secrets.PREFIX_LENGTH)
 WAITING_RETRY_SECONDS = 5
 _STOPPED_RETRY_SECONDS = 15
 
@@ -54,8 +58,14 @@ class _Known:
 
 @dataclass(slots=True)
 class _Entry:
+    """``proved`` is the header that proved the credential, as it came: the next is held against it.
+
+    Who reads this process's memory finds it in the requests as well.
+    """
+
     known: _Known | None
     good_until: float
+    proved: bytes = b""
 
 
 @dataclass(slots=True)
@@ -124,6 +134,17 @@ class Authentication:
 
         Raises Problem (401) for anybody unknown, DatabaseAway when that cannot be told.
         """
+        entry = self._entries.get(authorization[_PREFIX_IN_HEADER].decode("latin-1"))
+        if (
+            entry is not None
+            and entry.known is not None
+            and entry.good_until > time.monotonic()
+            and compare_digest(authorization, entry.proved)
+        ):
+            return entry.known.caller, _reason_to_wait(entry.known.stored)
+        return await self._prove(authorization)
+
+    async def _prove(self, authorization: bytes) -> tuple[Caller, Problem | None]:
         plain = _bearer(authorization)
         prefix = secrets.split(plain, protocol.CREDENTIAL_PREFIX)
         if prefix is None:
@@ -135,6 +156,9 @@ class Authentication:
             or known.stored.generation != known.stored.host_generation
         ):
             raise unauthorized()
+        entry = self._entries.get(prefix)
+        if entry is not None and entry.known is known:
+            entry.proved = authorization
         return known.caller, _reason_to_wait(known.stored)
 
     def forget(self, hosts: Iterable[int]) -> None:

@@ -212,7 +212,6 @@ class AgentConnection(asyncio.Protocol):
         self._scope = self._scope_of_request()
         self._task = self._loop.create_task(self._serve(self._scope))
         self._server_state.tasks.add(self._task)
-        self._task.add_done_callback(self._server_state.tasks.discard)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body."""
@@ -270,7 +269,9 @@ class AgentConnection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Make ready for the next request, or close."""
-        self._task = None
+        if self._task is not None:
+            self._server_state.tasks.discard(self._task)
+            self._task = None
         self._server_state.total_requests += 1
         if self._gone or self._transport is None:
             return

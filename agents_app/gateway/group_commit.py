@@ -42,6 +42,7 @@ class GroupCommit(Generic[T]):
         self._keys = keys
         self._size = size
         self._at_once = at_once
+        self._shared = at_once > 1  # only then can a key be under way when a batch is taken
         self._waiting: deque[T] = deque()
         self._waiting_size = 0
         self._under_way: set[Hashable] = set()
@@ -63,15 +64,15 @@ class GroupCommit(Generic[T]):
     async def _drain(self) -> None:
         try:
             while batch := self._take():
-                keys = {key for item in batch for key in self._keys(item)}
-                self._under_way |= keys
+                keys = {key for item in batch for key in self._keys(item)} if self._shared else ()
+                self._under_way.update(keys)
                 try:
                     await self._run(batch)
                 except Exception:
                     # a defect in one batch must not end the service for the next
                     logger.exception("a batch of %d failed", len(batch))
                 finally:
-                    self._under_way -= keys
+                    self._under_way.difference_update(keys)
         finally:
             # What waits now waits for a key that another has, which goes on after its batch.
             self._runners.discard(asyncio.current_task())

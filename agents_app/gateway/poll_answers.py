@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from django.conf import settings
 
-from agents_app.gateway.http import Response, json_response
+from agents_app.gateway.http import Response
 
 if TYPE_CHECKING:
     from tasks_app.records import Answer, DeliveredCommand, Delivery
@@ -21,27 +21,37 @@ _ENCODED_COMMANDS = 64
 _encode = msgspec.json.Encoder().encode
 
 
-def poll_response(answer: Answer) -> Response:
-    """Return an answer as it goes to the agent."""
-    return json_response(
-        {
-            "commands": [_delivery(delivery) for delivery in answer.commands],
-            "cancel": answer.cancel,
-            "config": {
-                "poll_hold_seconds": settings.DM_POLL_HOLD_SECONDS,
-                "max_concurrency": answer.max_concurrency,
-                "live_interval_seconds": settings.DM_LIVE_INTERVAL_SECONDS,
-                "live_chunk_bytes": LIVE_CHUNK_BYTES,
-                "upload_grace_seconds": settings.DM_UPLOAD_GRACE_SECONDS,
-                "server_time": time.time(),
-            },
+class PollAnswers:
+    """Makes answers; what all of them say is encoded once."""
+
+    def __init__(self) -> None:
+        """Read the settings."""
+        same = {
+            "poll_hold_seconds": settings.DM_POLL_HOLD_SECONDS,
+            "live_interval_seconds": settings.DM_LIVE_INTERVAL_SECONDS,
+            "live_chunk_bytes": LIVE_CHUNK_BYTES,
+            "upload_grace_seconds": settings.DM_UPLOAD_GRACE_SECONDS,
         }
-    )
+        self._same = _encode(same)[:-1]
+
+    def response(self, answer: Answer) -> Response:
+        """Return an answer as it goes to the agent."""
+        body = (
+            b'{"commands":[%s],"cancel":%s,"config":%s,"max_concurrency":%d,"server_time":%s}}'
+            % (
+                b",".join([_delivery(delivery) for delivery in answer.commands]),
+                _encode(answer.cancel) if answer.cancel else b"[]",
+                self._same,
+                answer.max_concurrency,
+                _encode(time.time()),
+            )
+        )
+        return Response(200, body)
 
 
-def _delivery(delivery: Delivery) -> msgspec.Raw:
+def _delivery(delivery: Delivery) -> bytes:
     own = b'{"fence":"%s","attempt":%d,' % (str(delivery.fence).encode(), delivery.attempt)
-    return msgspec.Raw(own + _shared(delivery.command))
+    return own + _shared(delivery.command)
 
 
 @lru_cache(_ENCODED_COMMANDS)

@@ -54,7 +54,7 @@ from agents_app.gateway.http import (
     Response,
     unavailable,
 )
-from agents_app.gateway.poll_answers import poll_response
+from agents_app.gateway.poll_answers import PollAnswers
 from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
 from tasks_app.records import Answer, PollVerdict
 from tasks_app.services import dispatch
@@ -74,7 +74,7 @@ SKIPPED_AGAIN_SECONDS = (0.05, 0.2)
 # How long a command may have been running before people see that it does.
 ACKNOWLEDGE_SECONDS = 0.2
 # A host that polls more often is written down as heard no more often than this.
-HEARD_SECONDS = 5.0
+HEARD_SECONDS = 8.0
 
 
 def superseded() -> Problem:
@@ -100,9 +100,11 @@ class Polls:
         self._hosts = hosts
         self._heartbeats = heartbeats
         self._authentication = authentication
+        self._answers = PollAnswers()
         self._draining = False
         # Often enough that no host is declared offline that polls.
-        spare = settings.DM_OFFLINE_AFTER_SECONDS - settings.DM_POLL_HOLD_SECONDS
+        self._hold_seconds = settings.DM_POLL_HOLD_SECONDS
+        spare = settings.DM_OFFLINE_AFTER_SECONDS - self._hold_seconds
         self._heard_seconds = min(HEARD_SECONDS, spare / 4)
         self._lookups: GroupCommit[Waiter] = GroupCommit(
             self._look_up_batch,
@@ -175,7 +177,7 @@ class Polls:
                 raise superseded()
             held.finish(superseded())
             state.current = held = None
-        hold = settings.DM_POLL_HOLD_SECONDS
+        hold = self._hold_seconds
         if message.wait_seconds is not None:
             hold = min(hold, message.wait_seconds)
         waiter = Waiter(
@@ -314,7 +316,7 @@ class Polls:
         settled = not (answer.cancel or answer.recheck_seconds)
         delivered = tuple(delivery.fence for delivery in answer.commands)
         state.answered = waiter.as_answered(delivered) if settled else None
-        waiter.finish(poll_response(answer))
+        waiter.finish(self._answers.response(answer))
 
 
 async def _park(waiter: Waiter, receive: Receive) -> None:

@@ -69,6 +69,7 @@ class Reports:
         self._polls = polls
         self._authentication = authentication
         self._live_output = live_output
+        self._cap_bytes = settings.DM_OUTPUT_CAP_BYTES
         self._batches: GroupCommit[_Submitted] = GroupCommit(
             self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size, at_once=2
         )
@@ -99,7 +100,7 @@ class Reports:
         verdicts: dict[UUID, ResultVerdict] = {}
         for item in message.results:
             try:
-                good.append(result_of(item, caller, cap_bytes=settings.DM_OUTPUT_CAP_BYTES))
+                good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
             except Unstorable as error:
                 verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
         if good:
@@ -193,7 +194,7 @@ class Reports:
 
 def _keys(item: _Submitted) -> Sequence[Hashable]:
     # One request a host in a batch: what a host sends later is judged later. And no fence twice.
-    return [item.host, *(result.fence for result in item.results)]
+    return [item.host, *(result.fence.int for result in item.results)]  # a UUID's own hash is slow
 
 
 def _size(item: _Submitted) -> int:
