@@ -17,7 +17,6 @@ from typing import Any
 from agents_app.agent_build import build_agent
 from devops_manager.standalone.agents import Agents
 from devops_manager.standalone.client import Api
-from devops_manager.standalone.stack import manage
 from loadtests.swarm_stack import LOGS, SwarmStack, swarm_stack
 
 NODE = "footprint"
@@ -64,12 +63,7 @@ def run(api: Api, host_id: str, body: str, timeout_seconds: int = 280) -> None:
 
 def measure(stack: SwarmStack, seconds: float, gib: float) -> None:
     """Start the agent and print what it uses."""
-    made = manage(
-        stack.environment | {"DM_ADMIN_PASSWORD": secrets.token_urlsafe()}, "first_admin", "admin"
-    )
-    token = re.search(r'"token": "([^"]+)"', made)
-    assert token is not None
-    api = Api(base_url=stack.addresses.web_url, token=token[1])
+    api = stack.api()
     program = LOGS / "devops-agent.pyz"
     build_agent(program)
     directory = LOGS / f"agents-{secrets.token_hex(4)}"

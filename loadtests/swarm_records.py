@@ -50,15 +50,16 @@ def primary_keys(hosts: Sequence[UUID]) -> list[int]:
     return list(found.values_list("id", flat=True))
 
 
-def make_task(hosts: Sequence[UUID]) -> Task:
-    """Create a task of one command on these hosts."""
-    task = Task.objects.create(name="swarm", target={"hosts": [str(host) for host in hosts]})
+def make_task(hosts: Sequence[UUID] | None) -> Task:
+    """Create a task of one command on these hosts, or on all."""
+    target = {"all": True} if hosts is None else {"hosts": [str(host) for host in hosts]}
+    task = Task.objects.create(name="swarm", target=target)
     Command.objects.create(task=task, position=1, body="true")
     return task
 
 
 def start(task: Task) -> None:
-    """Start a task."""
+    """Start a task where there is no web process to ask."""
     lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
 
 

@@ -39,6 +39,7 @@ class World:
         self.stack = stack
         # Its models can be loaded only now that there is a database to set Django up for.
         self.records: Any = importlib.import_module("loadtests.swarm_records")
+        self.api = stack.api()
         self.hosts, self.credentials = self.records.make_hosts(count)
         self.swarm = Swarm(
             host=stack.addresses.bind,
@@ -56,8 +57,10 @@ class World:
             await asyncio.sleep(0.005)
 
     async def make_tasks(self, count: int, hosts_each: int) -> list[Any]:
-        """Create tasks; each takes the hosts that follow those of the one before."""
+        """Create tasks on all hosts, or each on the hosts that follow those of the one before."""
         hosts = self.hosts
+        if hosts_each == len(hosts):
+            return [await asyncio.to_thread(self.records.make_task, None) for _ in range(count)]
         return [
             await asyncio.to_thread(
                 self.records.make_task,
@@ -67,10 +70,11 @@ class World:
         ]
 
     async def start(self, *tasks: Any) -> float:
-        """Start tasks in another thread; return when the first start was asked for."""
+        """Start tasks over the API, all at once; return when the first start was asked for."""
         began = time.perf_counter()
-        for task in tasks:
-            await asyncio.to_thread(self.records.start, task)
+        await asyncio.gather(
+            *(asyncio.to_thread(self.api.post, f"tasks/{task.task_id}/start") for task in tasks)
+        )
         return began
 
     async def restart_gateways(self, *, kill: bool, **environment: str) -> float:

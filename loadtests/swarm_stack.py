@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from contextlib import ExitStack, contextmanager
@@ -16,6 +17,7 @@ from devops_manager.embedded.places import VAR
 from devops_manager.embedded.ports import LOOPBACK, free_port
 from devops_manager.embedded.servers import EmbeddedServers, embedded_servers
 from devops_manager.standalone.children import Child, Children
+from devops_manager.standalone.client import Api
 from devops_manager.standalone.stack import manage, server_processes
 from devops_manager.standalone.surroundings import Addresses, child_environment
 
@@ -65,6 +67,12 @@ class SwarmStack:
     def gateways(self) -> list[Child]:
         """The gateways."""
         return [child for name, child in self.children.items() if name.startswith("gateway")]
+
+    def api(self) -> Api:
+        """Return the API as the first administrator uses it."""
+        password = {"DM_ADMIN_PASSWORD": secrets.token_urlsafe()}
+        made = manage(self.environment | password, "first_admin", "admin")
+        return Api(base_url=self.addresses.web_url, token=json.loads(made)["token"])
 
     def usage(self) -> dict[str, tuple[float, int]]:
         """Return name → (CPU seconds so far, resident bytes) of each process with its children."""

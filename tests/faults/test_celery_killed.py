@@ -1,4 +1,4 @@
-"""Faults 9 and 11: workers that die in the middle of sweeps and fan-outs."""
+"""Faults 9 and 11: workers that die in the middle of sweeps and fan-outs, or lose their sessions."""
 
 from __future__ import annotations
 
@@ -148,3 +148,35 @@ def test_fan_out_killed_half_way_is_repaired(tmp_path: Path) -> None:
     ]
     lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
     assert outcomes(task) == {"canceled": HOSTS}
+
+
+def sessions(watching: psycopg.Connection) -> set[int]:
+    """Return the worker's sessions as PostgreSQL lists them."""
+    found = watching.execute(
+        "SELECT pid FROM pg_stat_activity WHERE application_name = %s", [WORKER]
+    )
+    return {pid for (pid,) in found}
+
+
+def test_jobs_keep_their_session_until_it_is_lost(tmp_path: Path) -> None:
+    hosts = make_hosts(2)
+
+    def fan_out() -> None:
+        task = make_task(hosts)
+        lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+        wait_for(lambda: rows_of(task) == (2, 1), "the fan-out")
+        lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
+
+    with (
+        psycopg.connect(database_url(), autocommit=True) as watching,
+        Celery(tmp_path / "celery", "worker"),
+    ):
+        seen: set[int] = set()
+        for _ in range(8):
+            fan_out()
+            seen |= sessions(watching)
+        assert 1 <= len(seen) <= 2, "one for each process of the pool"
+        watching.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [list(seen)])
+        wait_for(lambda: not sessions(watching) & seen, "the sessions to be over")
+        for _ in range(4):  # no sweep is there to make good what a job did not do
+            fan_out()
