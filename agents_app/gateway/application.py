@@ -21,9 +21,9 @@ from agents_app.gateway.http import (
     Response,
     Scope,
     Send,
+    answer,
     read_body,
     refuse,
-    respond,
     unavailable,
 )
 from agents_app.gateway.service import Service
@@ -100,7 +100,7 @@ class Gateway:
                 return
             if request.unread:
                 await read_body(receive, SMALL_BODY_BYTES)
-            await respond(send, response)
+            await answer(scope, send, response)
         except (ClientGone, Problem):
             pass  # nobody is there to read an answer
         finally:

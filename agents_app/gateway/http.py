@@ -33,6 +33,9 @@ BODY_SECONDS = 60.0
 LINGER_SECONDS = 5.0
 RETRY_SECONDS = (1, 5)
 
+# The name of an extension of ASGI: a function that sends a whole answer, or says that it cannot.
+ANSWER_AT_ONCE = "agent.answer_at_once"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -120,6 +123,17 @@ def busy(retry_after_seconds: int, *, status: int = 503) -> Problem:
 def json_response(value: object, status: int = 200) -> Response:
     """Return ``value`` as JSON."""
     return Response(status, _encode(value))
+
+
+async def answer(scope: Scope, send: Send, response: Response) -> None:
+    """Send one answer, without waiting where the server can."""
+    at_once = scope.get("extensions", {}).get(ANSWER_AT_ONCE)
+    if (
+        at_once is None
+        or response.headers
+        or not at_once(response.status, response.media_type, response.body)
+    ):
+        await respond(send, response)
 
 
 async def respond(send: Send, response: Response, *, last: bool = True) -> None:

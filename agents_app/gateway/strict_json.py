@@ -19,8 +19,8 @@ T = TypeVar("T")
 _MAX_OBJECTS = 10_000
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _SHORT = 2048
-# After a backslash: an escaped quote, any character by number, an escaped backslash.
-_DOUBTS = (b'"', b"u", b"")
+# An escaped quote, any character by number, an escaped backslash.
+_DOUBT = re.compile(rb'\\["u\\]')
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]+)`")
@@ -67,8 +67,7 @@ def _plain(body: bytes, ends: int) -> bool:
     """
     if len(body) > _SHORT or body.count(b":") != ends:
         return False
-    _first, *escapes = body.split(b"\\")
-    return not any(escape[:1] in _DOUBTS for escape in escapes)
+    return _DOUBT.search(body) is None
 
 
 def _refuse_duplicate_keys(body: bytes) -> None:

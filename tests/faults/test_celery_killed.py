@@ -1,4 +1,4 @@
-"""Faults 9 and 11: workers that die in the middle of sweeps and fan-outs, or lose their sessions."""
+"""Faults 9 and 11: workers that die in the middle of sweeps and fan-outs, or lose sessions."""
 
 from __future__ import annotations
 

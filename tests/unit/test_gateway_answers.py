@@ -1,0 +1,72 @@
+"""Whole answers on a connection: at once where the client reads, in turn where it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from agents_app.gateway.connections import AgentConnection
+from agents_app.gateway.http import ANSWER_AT_ONCE, Receive, Response, Scope, Send, answer
+
+# More than the kernel takes of what nobody reads.
+LARGE = 16 * 1024 * 1024
+REQUEST = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
+
+
+class Application:
+    """Answers with a large body of its own to each path, and notes which went out at once."""
+
+    def __init__(self) -> None:
+        self.at_once: list[bool] = []
+        self.asked = asyncio.Queue[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        really = scope["extensions"][ANSWER_AT_ONCE]
+
+        def note(*parts: Any) -> bool:
+            self.at_once.append(really(*parts))
+            return self.at_once[-1]
+
+        scope["extensions"] = {ANSWER_AT_ONCE: note}
+        self.asked.put_nowait(scope["path"])
+        await answer(scope, send, Response(200, scope["path"][1:].encode() * LARGE))
+
+
+async def whole(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head, await reader.readexactly(LARGE)
+
+
+def test_a_client_that_does_not_read_gets_its_answers_whole_and_in_order() -> None:
+    async def exchange() -> tuple[Application, list[tuple[bytes, bytes]]]:
+        application = Application()
+        config = Config(application, lifespan="off", proxy_headers=False)
+        config.load()
+        loop = asyncio.get_running_loop()
+        state = ServerState()
+        server = await loop.create_server(
+            lambda: AgentConnection(config, state, {}), "127.0.0.1", 0
+        )
+        async with server:
+            client = socket.create_connection(server.sockets[0].getsockname())
+            client.setblocking(False)
+            for no in (1, 2):
+                await loop.sock_sendall(client, REQUEST % no)
+                assert await asyncio.wait_for(application.asked.get(), 10) == f"/{no}"
+            reader, writer = await asyncio.open_connection(sock=client)
+            answers = [await asyncio.wait_for(whole(reader), 30) for _ in range(2)]
+            writer.close()
+            await writer.wait_closed()
+        return application, answers
+
+    application, answers = asyncio.run(exchange())
+    assert application.at_once == [True, False]
+    assert [body[:1] + body[-1:] for _head, body in answers] == [b"11", b"22"]
+    for head, _body in answers:
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"content-type: application/json\r\n" in head
+        assert head.lower().count(b"content-length: ") == 1
