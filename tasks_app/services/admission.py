@@ -21,7 +21,8 @@ from tasks_app.models import Command, Task, TaskWindow
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import TaskStatus
 
-_LOCK_KEY = 0x646D_0001  # "dm", 1: chosen once, for this database only
+# "dm", 1: chosen once, for this database only; migration 0007 has it, too.
+_LOCK_KEY = 0x646D_0001
 _RETRY_AFTER_SECONDS = 10
 
 

@@ -1,7 +1,7 @@
 -- Purpose: makes the rows of one window of frozen targets, every step on every host that it is for:
 --          the first step of a host pending, those after it blocked.
--- Locks: foreign-key locks on tasks, hosts and commands; the task is locked already.
--- Index: idx_commands_task_id, task_windows_pkey, hosts_pkey, uniq_command_hosts_command_host.
+-- Locks: foreign-key locks on commands; the task is locked already.
+-- Index: idx_commands_task_id, task_windows_pkey, uniq_command_hosts_command_host.
 WITH targets AS (
     SELECT
         task.id AS task_id,

@@ -1,6 +1,6 @@
 -- Purpose: first statement of a look-up. Locks the hosts that asked and says what they may do.
 -- Locks: hosts FOR NO KEY UPDATE in id order; hosts that another look-up holds are skipped.
---        Not FOR UPDATE: the foreign-key locks of a fan-out would block it.
+--        Not FOR UPDATE: foreign-key locks, of steps pinned to a host, would block it.
 -- Index: hosts_pkey.
 SELECT
     id,

@@ -116,6 +116,9 @@ CHECKS: dict[str, str] = {
         SELECT r.id FROM commands_hosts r WHERE NOT EXISTS (
             SELECT FROM task_windows w WHERE w.task_id = r.task_id
             AND r.host_id = ANY(w.host_ids))""",
+    "8 a row's host is there": """
+        SELECT r.id FROM commands_hosts r WHERE NOT EXISTS (
+            SELECT FROM hosts h WHERE h.id = r.host_id)""",
     "9 output is within the cap, with exact counts": """
         SELECT r.id FROM commands_hosts r JOIN command_outputs o ON o.command_host_id = r.id
         WHERE octet_length(stdout_head) + octet_length(stdout_tail) > %(cap)s
