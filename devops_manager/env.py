@@ -79,7 +79,7 @@ def postgres(name: str, default: str) -> dict[str, object]:
         raise ImproperlyConfigured(f"{name} has a port that is not a number") from None
     query = dict(parse_qsl(parts.query))
     return {
-        "ENGINE": "django_prometheus.db.backends.postgresql",
+        "ENGINE": "devops_manager.lib.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),

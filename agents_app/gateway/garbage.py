@@ -2,9 +2,9 @@
 
 A collection of the young goes through all that came since the last: with 10,000 held polls that is
 half a million objects and up to 400 ms, and it is due in the middle of a burst, when most is made.
-There is next to nothing to find (a few thousand objects an hour, most of them classes that a
-library makes for each cursor), so it is put off until no batch is under way. What the interpreter
-starts by itself is left for the case that this moment never comes.
+There is next to nothing to find, so it is put off until no batch is under way, and done again only
+after a while. What the interpreter starts by itself is left for the case that this moment never
+comes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _WORTH_A_LOOK = 50_000
 _AT_MOST = 1_000_000
 _SECONDS = 2.0
+_REST_SECONDS = 600.0
 
 
 def keep_what_is_loaded() -> None:
@@ -35,3 +36,4 @@ async def collect_when_idle(busy: Callable[[], bool]) -> None:
         await asyncio.sleep(_SECONDS)
         if gc.get_count()[0] > _WORTH_A_LOOK and not busy():
             gc.collect(0)
+            await asyncio.sleep(_REST_SECONDS)

@@ -86,6 +86,8 @@ def modules_without_docstring(_path: Path, tree: ast.Module) -> list[str]:
 
 
 def names_that_say_nothing(path: Path, _tree: ast.Module) -> list[str]:
+    if path.parts[-2:] == ("postgresql", "base.py"):  # Django looks for a backend by this name
+        return []
     return sorted(FORBIDDEN_NAMES & {path.stem, *path.parent.parts})
 
 

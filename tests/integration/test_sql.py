@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from django.db import DataError, OperationalError, connection, transaction
+from prometheus_client import REGISTRY
 
 from devops_manager.lib import sql
 
@@ -100,3 +101,21 @@ def test_a_connection_that_breaks_in_the_middle_is_told_as_such(statements: Path
         sql.run_together(statements, [("end", {}), ("fail", {"n": 1})])
     connection.close()
     assert [row.n for row in sql.run(statements, "fail", {"n": 1})] == [1]
+
+
+def test_all_connections_share_one_class_of_cursors_that_counts() -> None:
+    """A class for each connection would be garbage that only the collector finds."""
+
+    def counted() -> float:
+        labels = {"alias": connection.alias, "vendor": connection.vendor}
+        return REGISTRY.get_sample_value("django_db_execute_total", labels) or 0.0
+
+    kinds = set()
+    for _ in range(2):
+        before = counted()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+            kinds.add(type(cursor.cursor))
+        assert counted() == before + 1
+        kinds.add(connection.get_connection_params()["cursor_factory"])
+    assert len(kinds) == 1

@@ -1,0 +1,1 @@
+"""Django's PostgreSQL, with the metrics of django-prometheus."""
