@@ -7,6 +7,7 @@ from celery import Celery, signals
 from celery.app.amqp import AMQP
 from django.db import connection
 from kombu import Connection
+from psycopg.pq import TransactionStatus
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "devops_manager.settings")
 
@@ -42,7 +43,17 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 
 
 @signals.task_prerun.connect
-def drop_lost_connection(**_: object) -> None:
-    """Give a connection up that broke while no job ran, so that the next job has a living one."""
-    if connection.connection is not None and not connection.is_usable():
+def begin_afresh(**_: object) -> None:
+    """Give the session up if it broke since the last job, or if that job was torn out of it.
+
+    A time limit interrupts a job anywhere, also where a transaction is just being begun or ended.
+    What is left then looks usable, and whatever ran in it would never be committed.
+    """
+    torn = connection.in_atomic_block or not connection.autocommit
+    connection.in_atomic_block = False  # or it could not even be closed
+    session = connection.connection
+    if session is None:
+        return
+    idle = session.info.transaction_status is TransactionStatus.IDLE
+    if torn or not idle or not connection.is_usable():
         connection.close()

@@ -70,7 +70,7 @@ class World:
         ]
 
     async def start(self, *tasks: Any) -> float:
-        """Start tasks over the API, all at once; return when the first start was asked for."""
+        """Start tasks over the API, some at a time; return when the first start was asked for."""
         began = time.perf_counter()
         await asyncio.gather(
             *(asyncio.to_thread(self.api.post, f"tasks/{task.task_id}/start") for task in tasks)

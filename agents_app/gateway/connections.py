@@ -277,6 +277,7 @@ class AgentConnection(asyncio.Protocol):
         if self._task is not None:
             self._server_state.tasks.discard(self._task)
             self._task = None
+        self._scope = None  # it holds this connection
         self._server_state.total_requests += 1
         if self._gone or self._transport is None:
             return

@@ -31,7 +31,7 @@ def keep_what_is_loaded() -> None:
 
 
 async def collect_when_idle(busy: Callable[[], bool]) -> None:
-    """Collect the young whenever there are many of them and nothing is under way, for ever."""
+    """Collect the young when there are many and nothing is under way, then rest; for ever."""
     while True:
         await asyncio.sleep(_SECONDS)
         if gc.get_count()[0] > _WORTH_A_LOOK and not busy():

@@ -3,17 +3,22 @@
 The reference locked the host's row for each row that a fan-out made, amid the polls that lock the
 same ones: a third of what making a row cost, a tenth of the whole way of a command. Rows are made
 for targets that were frozen under the admission lock, and hosts are all but never deleted, so the
-deletion is what looks: first that nobody is freezing targets, then for rows and open windows.
+deletion is what looks: first that nobody is freezing targets, then for rows and open windows. It
+has to see what was committed while it waited, and so is refused under other isolation levels.
 """
 
 import django.db.models.deletion
 from django.db import migrations, models
 
-# 1684865025 is tasks_app.services.admission's lock, the first of the lock order; taken before any
-# row is locked.
+# 1684865025 is tasks_app.services.admission's lock, the first of the lock order; taken before the
+# host itself is locked.
 FORWARDS = """
 CREATE FUNCTION hosts_wait_for_admission() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'hosts can be deleted under READ COMMITTED only'
+            USING ERRCODE = 'feature_not_supported';
+    END IF;
     PERFORM pg_advisory_xact_lock(1684865025);
     RETURN NULL;
 END

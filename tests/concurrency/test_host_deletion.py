@@ -74,6 +74,14 @@ def test_a_host_with_commands_stays_and_another_goes() -> None:
     assert set(Host.objects.values_list("pk", flat=True)) == {used.pk, frozen.pk}
 
 
+def test_a_deletion_that_could_not_see_what_it_waited_for_is_refused() -> None:
+    (free,) = make_hosts(1)
+    with psycopg.connect(database_url()) as other:
+        other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="READ COMMITTED"):
+            other.execute("DELETE FROM hosts WHERE id = %s", [free.pk])
+
+
 def test_a_host_stays_whose_task_is_just_beginning() -> None:
     (host,) = make_hosts(1)
     task = make_task([host])

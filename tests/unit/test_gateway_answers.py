@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -34,6 +35,32 @@ class Application:
         scope["extensions"] = {ANSWER_AT_ONCE: note}
         self.asked.put_nowait(scope["path"])
         await answer(scope, send, Response(200, scope["path"][1:].encode() * LARGE))
+
+
+class Waiting:
+    """Holds a request until its client leaves, as a poll is held; answers any other at once."""
+
+    def __init__(self) -> None:
+        self.held = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/1":
+            self.held.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        else:
+            await answer(scope, send, Response(200, b"{}"))
+
+
+def connections() -> int:
+    return sum(isinstance(one, AgentConnection) for one in gc.get_objects())
+
+
+async def gone() -> None:
+    """Wait until no connection is left. Raises TimeoutError after ten seconds."""
+    async with asyncio.timeout(10):
+        while connections():  # noqa: ASYNC110 - nothing tells when an object goes
+            await asyncio.sleep(0.01)
 
 
 async def whole(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -70,3 +97,35 @@ def test_a_client_that_does_not_read_gets_its_answers_whole_and_in_order() -> No
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"content-type: application/json\r\n" in head
         assert head.lower().count(b"content-length: ") == 1
+
+
+def test_a_connection_that_ends_leaves_nothing_for_the_garbage_collector() -> None:
+    """A client leaves amid its request, another asks for the end with it."""
+
+    async def exchange() -> None:
+        application = Waiting()
+        config = Config(application, lifespan="off", proxy_headers=False)
+        config.load()
+        loop = asyncio.get_running_loop()
+        state = ServerState()
+        server = await loop.create_server(
+            lambda: AgentConnection(config, state, {}), "127.0.0.1", 0
+        )
+        async with server:
+            address = server.sockets[0].getsockname()
+            _reader, writer = await asyncio.open_connection(*address)
+            writer.write(REQUEST % 1)
+            await asyncio.wait_for(application.held.wait(), 10)
+            writer.close()
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET /2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            assert b"connection: close" in await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            await gone()
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(exchange())
+    finally:
+        gc.enable()
