@@ -53,7 +53,8 @@ class Waiting:
 
 
 def connections() -> int:
-    return sum(isinstance(one, AgentConnection) for one in gc.get_objects())
+    # isinstance() would ask what weak proxies stand for, which may be gone.
+    return sum(type(one) is AgentConnection for one in gc.get_objects())
 
 
 async def gone() -> None:
