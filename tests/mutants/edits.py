@@ -51,7 +51,10 @@ LOCK_TEST = (
 MUTANTS = (
     Mutant(
         "a result needs no fence, its host is enough",
-        (Edit(REPORT, "AND given.fence = row.fence", ""),),
+        (
+            Edit(REPORT, "AND given.fence = row.fence", ""),
+            Edit(REPORT, "        AND row.fence = old.fence\n", ""),
+        ),
         REPORT_TESTS
         + "test_a_result_under_a_fence_that_the_row_no_longer_has_leaves_the_row_alone",
     ),
