@@ -24,8 +24,6 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agents_app.gateway.http import ANSWER_AT_ONCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
@@ -314,27 +312,17 @@ class AgentConnection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def answer_at_once(self, status: int, media_type: bytes, body: bytes) -> bool:
+    def answer_at_once(self, start: Message, body: bytes) -> bool:
         """Send a whole answer without waiting; False, and nothing sent, where that cannot be.
 
-        What ``send`` does with two messages, for the answers that there are thousands of.
+        ``start`` is what ``send`` is given first.
         """
         if self._drained is not None or self._scope is None or self._scope["method"] == "HEAD":
             return False
         if self._gone or self._transport is None or self._transport.is_closing():
             return True  # nobody is there to read it
-        self._status = status
-        self._transport.write(
-            b"%s%scontent-type: %s\r\ncontent-length: %d\r\n%s\r\n%s"
-            % (
-                _STATUS_LINES[status],
-                _lines(self._server_state.default_headers),
-                media_type,
-                len(body),
-                _CLOSE if self._close else b"",
-                body,
-            )
-        )
+        self._status = start["status"]
+        self._transport.write(self._head_of(start) + body)
         return True
 
     async def send(self, message: Message) -> None:
@@ -370,10 +358,6 @@ class AgentConnection(asyncio.Protocol):
             parts.append(_CLOSE)
         parts.append(b"\r\n")
         return b"".join(parts)
-
-
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:

@@ -128,28 +128,26 @@ def json_response(value: object, status: int = 200) -> Response:
 async def answer(scope: Scope, send: Send, response: Response) -> None:
     """Send one answer, without waiting where the server can."""
     at_once = scope.get("extensions", {}).get(ANSWER_AT_ONCE)
-    if (
-        at_once is None
-        or response.headers
-        or not at_once(response.status, response.media_type, response.body)
-    ):
+    if at_once is None or not at_once(_start(response), response.body):
         await respond(send, response)
 
 
 async def respond(send: Send, response: Response, *, last: bool = True) -> None:
     """Send one answer; ``last`` False leaves it open, for ``linger``."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": [
-                (b"content-type", response.media_type),
-                (b"content-length", str(len(response.body)).encode()),
-                *response.headers,
-            ],
-        }
-    )
+    await send(_start(response))
     await send({"type": "http.response.body", "body": response.body, "more_body": not last})
+
+
+def _start(response: Response) -> Message:
+    return {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": [
+            (b"content-type", response.media_type),
+            (b"content-length", str(len(response.body)).encode()),
+            *response.headers,
+        ],
+    }
 
 
 @dataclass(slots=True)
