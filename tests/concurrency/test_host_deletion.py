@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 import pytest
@@ -17,32 +16,14 @@ from tasks_app.models import CommandHost, Task
 from tasks_app.services import fan_out, lifecycle
 from tests.gateway_process import database_url
 from tests.held_commits import held_commits
-from tests.invariants.checks import violations
 from tests.protocol.client import eventually
 from tests.queue_world import make_hosts, make_task, started_task
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.together import together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-T = TypeVar("T")
 DELETION_WAITS = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = %s"
 ADMISSION = 0x646D_0001
-
-
-@pytest.fixture(autouse=True)
-def _promises_hold() -> Iterator[None]:
-    yield
-    assert violations(database_url()) == []
-
-
-def apart(call: Callable[[], T]) -> T:
-    """Run a call in a thread of a pool and give its connection back."""
-    try:
-        return call()
-    finally:
-        connection.close()
 
 
 def start(task: Task) -> None:
@@ -86,9 +67,9 @@ def test_a_host_stays_whose_task_is_just_beginning() -> None:
     (host,) = make_hosts(1)
     task = make_task([host])
     with ThreadPoolExecutor(2) as threads, held_commits("task_windows") as held:
-        started = threads.submit(apart, lambda: start(task))
+        started = threads.submit(together, [lambda: start(task)])
         eventually(lambda: held.blocked() == 1)
-        deleted = threads.submit(apart, lambda: delete(host.pk))
+        deleted = threads.submit(together, [lambda: delete(host.pk)])
         eventually(waits_for_admission)
         held.release()
         started.result()
@@ -110,9 +91,9 @@ def test_a_task_that_begins_amid_a_deletion_goes_without_the_host() -> None:
             assert done.wait(20)
 
     with ThreadPoolExecutor(2) as threads:
-        deleted = threads.submit(apart, slow)
+        deleted = threads.submit(together, [slow])
         assert asked.wait(20)
-        started = threads.submit(apart, lambda: start(task))
+        started = threads.submit(together, [lambda: start(task)])
         eventually(waits_for_admission)
         done.set()
         deleted.result()

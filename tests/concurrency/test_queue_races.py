@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
@@ -13,7 +12,6 @@ import pytest
 from django.db import connection
 from django.db.models import Count, Q
 from django.test import override_settings
-from psycopg.conninfo import make_conninfo
 
 from devops_manager.access.actors import SYSTEM
 from devops_manager.lib.errors import LimitReached
@@ -22,13 +20,14 @@ from tasks_app.models import CommandHost, Task
 from tasks_app.records import PollVerdict
 from tasks_app.services import admission, dispatch, fan_out, lifecycle, sweeps
 from tasks_app.states import Priority
+from tests.gateway_process import database_url
 from tests.held_commits import held_commits
-from tests.invariants.checks import violations
 from tests.protocol.client import eventually
 from tests.queue_world import FakeAgent, make_hosts, make_task, only, result, started_task, states
+from tests.together import together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from tasks_app.records import Result
 
@@ -36,41 +35,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 T = TypeVar("T")
 IN_FLIGHT = Q(rows__status__in=("claimed", "running"))
-
-
-def together(calls: Sequence[Callable[[], T]]) -> list[T]:
-    """Run the calls at the same moment, each on a connection of its own; return their results."""
-    barrier = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], T]) -> T:
-        try:
-            connection.ensure_connection()
-            barrier.wait(timeout=20)
-            return call()
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return [future.result() for future in [threads.submit(run, call) for call in calls]]
-
-
-def own_address() -> str:
-    """Return how to connect to the test's database beside Django."""
-    names = {
-        "NAME": "dbname",
-        "USER": "user",
-        "PASSWORD": "password",
-        "HOST": "host",
-        "PORT": "port",
-    }
-    given = {name: connection.settings_dict[key] or None for key, name in names.items()}
-    return make_conninfo("", **given)
-
-
-@pytest.fixture(autouse=True)
-def _promises_hold() -> Iterator[None]:
-    yield
-    assert violations(own_address()) == []
 
 
 def test_two_gateways_never_put_a_host_over_its_limit() -> None:
@@ -212,11 +176,11 @@ def test_a_look_up_that_waits_for_a_step_holds_no_later_one() -> None:
     assert states(late) == ["claimed"]
     agent.slots = 2  # the next poll acknowledges the late task's step and claims the early one's
     lock = "SELECT FROM commands WHERE task_id = %s FOR NO KEY UPDATE NOWAIT"
-    with ThreadPoolExecutor(1) as threads, psycopg.connect(own_address()) as other:
+    with ThreadPoolExecutor(1) as threads, psycopg.connect(database_url()) as other:
         other.execute(lock, [early.pk])
         polled = threads.submit(together, [agent.poll])
         try:
-            with psycopg.connect(own_address(), autocommit=True) as watch:
+            with psycopg.connect(database_url(), autocommit=True) as watch:
                 while not watch.execute(WAITS).rowcount:
                     assert not polled.done(), polled.result()
             other.execute(lock, [late.pk])
@@ -293,7 +257,7 @@ def test_a_result_that_meets_its_acknowledgement_counts_from_the_state_that_it_l
         acknowledged = threads.submit(together, [lambda: dispatch.look_up([poll])])
         eventually(lambda: held.blocked() == 1)
         reported = threads.submit(together, [lambda: agent.report(fence)])
-        with psycopg.connect(own_address(), autocommit=True) as watch:
+        with psycopg.connect(database_url(), autocommit=True) as watch:
             eventually(lambda: watch.execute(ROW_WAITS).rowcount == 1)
         held.release()
         acknowledged.result()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from django.db import connection
-from psycopg.conninfo import make_conninfo
 
 from devops_manager.access.actors import SYSTEM
 from tasks_app.services import lifecycle
+from tests.gateway_process import database_url
 from tests.invariants.checks import CHECKS, violations
 from tests.queue_world import FakeAgent, make_hosts, only, started_task
 
@@ -57,15 +57,7 @@ def world() -> None:
 
 def found() -> list[str]:
     """Check the test's own database, with room for the two tasks of the world."""
-    names = {
-        "NAME": "dbname",
-        "USER": "user",
-        "PASSWORD": "password",
-        "HOST": "host",
-        "PORT": "port",
-    }
-    given = {name: connection.settings_dict[key] or None for key, name in names.items()}
-    return violations(make_conninfo("", **given), max_running_tasks=2)
+    return violations(database_url(), max_running_tasks=2)
 
 
 @pytest.mark.usefixtures("world")
