@@ -317,6 +317,10 @@ def test_garbage_is_collected_when_nothing_is_under_way_and_not_before(
             while gone() is not None:
                 kept.append([])
                 await asyncio.sleep(0.01)
+        rests = weakref.ref(_Knot())
+        kept += [[] for _ in range(1000)]
+        await asyncio.sleep(0.1)
+        assert rests() is not None
         collector.cancel()
 
     gc.collect()

@@ -127,4 +127,16 @@ MUTANTS = (
         ),
         "tests/protocol/test_wakes.py::test_a_wake_during_the_first_look_up_is_not_missed",
     ),
+    Mutant(
+        "a job goes on in the transaction that another was torn out of",
+        (
+            Edit(
+                "devops_manager/celery.py",
+                "if torn or not idle or not connection.is_usable():",
+                "if not connection.is_usable():",
+            ),
+        ),
+        "tests/integration/test_job_sessions.py::"
+        "test_a_job_that_was_torn_out_of_a_transaction_costs_the_next_one_nothing[False]",
+    ),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from uvicorn.config import Config
@@ -52,6 +54,20 @@ class Waiting:
             await answer(scope, send, Response(200, b"{}"))
 
 
+@asynccontextmanager
+async def serving(application: Any) -> AsyncIterator[tuple[str, int]]:
+    """Serve an application on connections of the gateway's kind; give the address."""
+    config = Config(application, lifespan="off", proxy_headers=False)
+    config.load()
+    state = ServerState()
+    state.default_headers = [(b"server", b"x")]
+    server = await asyncio.get_running_loop().create_server(
+        lambda: AgentConnection(config, state, {}), "127.0.0.1", 0
+    )
+    async with server:
+        yield server.sockets[0].getsockname()
+
+
 def connections() -> int:
     # isinstance() would ask what weak proxies stand for, which may be gone.
     return sum(type(one) is AgentConnection for one in gc.get_objects())
@@ -72,15 +88,9 @@ async def whole(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 def test_a_client_that_does_not_read_gets_its_answers_whole_and_in_order() -> None:
     async def exchange() -> tuple[Application, list[tuple[bytes, bytes]]]:
         application = Application()
-        config = Config(application, lifespan="off", proxy_headers=False)
-        config.load()
         loop = asyncio.get_running_loop()
-        state = ServerState()
-        server = await loop.create_server(
-            lambda: AgentConnection(config, state, {}), "127.0.0.1", 0
-        )
-        async with server:
-            client = socket.create_connection(server.sockets[0].getsockname())
+        async with serving(application) as address:
+            client = socket.create_connection(address)
             client.setblocking(False)
             for no in (1, 2):
                 await loop.sock_sendall(client, REQUEST % no)
@@ -97,6 +107,7 @@ def test_a_client_that_does_not_read_gets_its_answers_whole_and_in_order() -> No
     for head, _body in answers:
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"content-type: application/json\r\n" in head
+        assert b"server: x\r\n" in head
         assert head.lower().count(b"content-length: ") == 1
 
 
@@ -105,15 +116,7 @@ def test_a_connection_that_ends_leaves_nothing_for_the_garbage_collector() -> No
 
     async def exchange() -> None:
         application = Waiting()
-        config = Config(application, lifespan="off", proxy_headers=False)
-        config.load()
-        loop = asyncio.get_running_loop()
-        state = ServerState()
-        server = await loop.create_server(
-            lambda: AgentConnection(config, state, {}), "127.0.0.1", 0
-        )
-        async with server:
-            address = server.sockets[0].getsockname()
+        async with serving(application) as address:
             _reader, writer = await asyncio.open_connection(*address)
             writer.write(REQUEST % 1)
             await asyncio.wait_for(application.held.wait(), 10)
