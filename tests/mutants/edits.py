@@ -137,6 +137,6 @@ MUTANTS = (
             ),
         ),
         "tests/integration/test_job_sessions.py::"
-        "test_a_job_that_was_torn_out_of_a_transaction_costs_the_next_one_nothing[False]",
+        "test_a_job_that_was_torn_out_of_a_transaction_that_began_costs_the_next_one_nothing",
     ),
 )
