@@ -12,7 +12,7 @@ from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.requests import current_request_id
-from devops_manager.pages import acts, looks
+from devops_manager.pages import acts, looks, reasons
 from devops_manager.pages.terminal_text import inert_text
 from tasks_app.states import Priority
 
@@ -64,6 +64,16 @@ def row_counts(rows: Any) -> list[tuple[looks.Badge, int]]:
 def inert(text: object) -> str:
     """Show what an agent said as text in which nothing acts on the reader's screen."""
     return "" if text is None else inert_text(str(text))
+
+
+@register.simple_tag
+def reason(row: Any) -> SafeString | str:
+    """Say why a row ended as it did; an agent's own English words stand behind a translation."""
+    why = reasons.reason(row.error_code, row.error_message)
+    said = format_html('<span lang="en">{}</span>', why.said) if why.said else ""
+    return (
+        format_html("{} {}", why.sentence, said) if why.sentence and said else why.sentence or said
+    )
 
 
 @register.filter

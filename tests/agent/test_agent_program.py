@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -233,7 +234,7 @@ def test_the_one_file_runs_a_command_on_this_python(
             env=agent.environment(),
             stderr=log,
         )
-    sent = command("print(6 * 7)", kind="script", interpreter=sys.executable)
+    sent = command("print(6 * 7)", kind="script", interpreter=shlex.quote(sys.executable))
     gateway.deliver(sent)
     assert gateway.result(sent)["stdout"]["head"] == "42\n"
     assert agent.terminate() == 0

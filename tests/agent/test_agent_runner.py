@@ -7,6 +7,7 @@ import hashlib
 import os
 import pwd
 import resource
+import shlex
 import signal
 import sys
 import tempfile
@@ -125,7 +126,7 @@ def test_scripts_run_by_their_interpreter(runner: Runner) -> None:
     outcome, stdout, _ = runner.run(
         "import sys\nprint(sys.argv[1:])\n",
         kind="script",
-        interpreter=f"{sys.executable} -I",
+        interpreter=f"{shlex.quote(sys.executable)} -I",
         parameters=["a b"],
     )
     assert (outcome.status, stdout) == ("completed", "['a b']\n")

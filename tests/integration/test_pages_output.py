@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import timedelta
 
 import pytest
+from django.db.models.functions import Now
+from django.test import override_settings
 
+from devops_manager.access.actors import SYSTEM
+from hosts_app.models import Host
+from tasks_app.models import CommandHost
 from tasks_app.records import StreamOutput
+from tasks_app.services import admission, lifecycle, sweeps
 from tests.pages_world import html, running_task, visitor
-from tests.queue_world import make_hosts, only
+from tests.queue_world import make_hosts, make_task, only, started_task
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +98,47 @@ def test_what_an_agent_says_went_wrong_is_inert() -> None:
         text = html(client.get(page))
         assert "no shell⟦U+202E⟧ &lt;b&gt;" in text
         assert not {"\x1b", "\u202e"} & set(text), page
+
+
+def test_why_a_command_ended_is_said_in_the_readers_language() -> None:
+    hosts = make_hosts(2)
+    task, agents = running_task(hosts[:1])
+    said = "There is no user <app> here."
+    agents[0].report(agents[0].started[0], "failed", error_code="run_as_failed", error_message=said)
+    late = started_task(hosts[1:])
+    CommandHost.objects.filter(task=late).update(deadline=Now() - timedelta(seconds=1))
+    assert sweeps.sweep_deadlines() == 1
+    english = "There is no user &lt;app&gt; here."
+    told = {
+        "en": (english, "It could not be delivered within its delivery time."),
+        "zh-hans": (
+            f'无法以步骤指定的用户身份执行。 <span lang="en">{english}</span>',
+            "未能在下发期限内送达主机。",
+        ),
+    }
+    client = visitor()
+    for language, sentences in told.items():
+        client.cookies["django_language"] = language
+        for shown, host, sentence in zip((task, late), hosts, sentences, strict=True):
+            for page in (f"/tasks/{shown.task_id}", f"/tasks/{shown.task_id}/hosts/{host.host_id}"):
+                assert sentence in html(client.get(page)), (language, page)
+
+
+@override_settings(DM_MAX_CONCURRENT_TASKS=1)
+def test_why_a_task_failed_in_the_queue_is_said_in_the_readers_language() -> None:
+    one, two = make_hosts(2)
+    first = started_task([one])
+    second = make_task([two])
+    lifecycle.start_task(actor=SYSTEM, task_id=second.task_id)
+    Host.objects.filter(pk=two.pk).update(status="disabled")
+    lifecycle.cancel_task(actor=SYSTEM, task_id=first.task_id)
+    admission.admit_tasks()
+    client = visitor()
+    assert f"host disabled: {two.host_id}" in html(client.get(f"/tasks/{second.task_id}"))
+    client.cookies["django_language"] = "zh-hans"
+    text = html(client.get(f"/tasks/{second.task_id}"))
+    assert "轮到该任务时，目标所指定的对象已有缺失。" in text
+    assert str(two.host_id) in text
 
 
 def test_a_stream_is_a_file_that_no_browser_shows() -> None:

@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from devops_manager.lib.errors import InvalidInput
+from devops_manager.pages.reasons import reason
 from tasks_app.selectors.progress import task_progress
 from tasks_app.selectors.tasks import task_detail
 from tasks_app.services.ownership import may_change
@@ -148,8 +149,8 @@ def _notes(task: TaskDetail, progress: TaskProgress, in_flight: int) -> list[str
                 "longer; how far it came is not known."
             )
         )
-    if task.error_message:
-        notes.append(task.error_message)
+    if task.error_code or task.error_message:
+        notes.append(" ".join(filter(None, reason(task.error_code, task.error_message))))
     return notes
 
 
