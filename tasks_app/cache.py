@@ -17,7 +17,7 @@ from django.db import transaction
 from devops_manager.lib import cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from uuid import UUID
 
 TASK_GENERATION = "task:list:generation"
@@ -93,13 +93,12 @@ def get_or_build(
     return body
 
 
-def task_changed(_task_ids: Iterable[UUID]) -> None:
+def tasks_changed() -> None:
     """After the commit, let the next read of lists, of states and of the stats see the change.
 
     For what is created, edited, started, admitted, ended, canceled, deleted; not for each report.
     Does nothing when the transaction is rolled back. The tasks' states share the generation of the
-    lists, so it does not matter which tasks these are: a key of its own could be deleted, but not
-    guarded against a reader that was overtaken.
+    lists: a key of its own could be deleted, but not guarded against a reader that was overtaken.
     """
     transaction.on_commit(
         lambda: cache.set_many(

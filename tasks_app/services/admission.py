@@ -7,6 +7,8 @@ statement of its own: counted in the same statement, two of them both see room f
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
@@ -19,11 +21,13 @@ from hosts_app.targets import parse_target
 from tasks_app import cache, queue
 from tasks_app.models import Command, Task, TaskWindow
 from tasks_app.services.settlement import FAN_OUT_JOB
-from tasks_app.states import TaskStatus
+from tasks_app.states import CommandStatus, TaskStatus
 
 # "dm", 1: chosen once, for this database only; migration 0007 has it, too.
 _LOCK_KEY = 0x646D_0001
 _RETRY_AFTER_SECONDS = 10
+# Targets may name 10,000 hosts: not too many of them in memory at once.
+_READ_AT_ONCE = 10
 
 
 def lock_admission() -> None:
@@ -38,19 +42,19 @@ def queue_task(task: Task) -> None:
     The caller holds the admission lock and the task's. Raises InvalidInput when the task itself is
     admitted and its target is empty or names what is gone, LimitReached ``queue_full`` when it has
     to wait and no more may: the caller's transaction is rolled back and the task stays as it was.
+    After the commit the caller tells the caches.
     """
     Task.objects.filter(pk=task.pk).update(status=TaskStatus.QUEUED, queued_at=Now())
-    _admit_waiting(starting=task.pk)
+    if task.pk in _admit_waiting(starting=task.pk):
+        return
     waiting = Task.objects.filter(status=TaskStatus.QUEUED).count()
     if waiting > settings.DM_QUEUE_CAPACITY:
-        task.refresh_from_db(fields=["status"])
-        if task.status == TaskStatus.QUEUED:
-            raise LimitReached(
-                _("The queue is full: %(count)d tasks wait. The task was kept; start it later.")
-                % {"count": settings.DM_QUEUE_CAPACITY},
-                code="queue_full",
-                retry_after_seconds=_RETRY_AFTER_SECONDS,
-            )
+        raise LimitReached(
+            _("The queue is full: %(count)d tasks wait. The task was kept; start it later.")
+            % {"count": settings.DM_QUEUE_CAPACITY},
+            code="queue_full",
+            retry_after_seconds=_RETRY_AFTER_SECONDS,
+        )
 
 
 @queue.in_transaction
@@ -62,46 +66,48 @@ def admit_tasks() -> int:
     if not Task.objects.filter(status=TaskStatus.QUEUED).exists():
         return 0
     lock_admission()
-    return _admit_waiting(starting=None)
+    cache.tasks_changed()
+    return len(_admit_waiting(starting=None))
 
 
-def _admit_waiting(*, starting: int | None) -> int:
+def _admit_waiting(*, starting: int | None) -> set[int]:
+    """Admit what there is room for and return it; what cannot run fails, or raises if it starts."""
     room = settings.DM_MAX_CONCURRENT_TASKS
     room -= Task.objects.filter(status=TaskStatus.RUNNING).count()
-    admitted = 0
-    while admitted < room:
-        task = (
+    admitted: set[int] = set()
+    while len(admitted) < room:
+        wanted = min(room - len(admitted), _READ_AT_ONCE)
+        first = list(
             Task.objects.select_for_update(no_key=True)
             .filter(status=TaskStatus.QUEUED)
-            .order_by("-priority", "queued_at", "id")
-            .first()
+            .order_by("-priority", "queued_at", "id")[:wanted]
         )
-        if task is None:
+        for task in first:
+            try:
+                _run_task(task)
+            except DomainError as error:
+                if task.pk == starting:
+                    raise
+                _fail_task(task, error)
+            else:
+                admitted.add(task.pk)
+        if len(first) < wanted:
             break
-        try:
-            _run_task(task)
-        except DomainError as error:
-            if task.pk == starting:
-                raise
-            _fail_task(task, error)
-            continue
-        admitted += 1
     return admitted
 
 
 def _run_task(task: Task) -> None:
     """Freeze the targets and let the task run, in one transaction with ``total_hosts``."""
-    resumed = task.started_at is not None
-    if not resumed:
+    begun: dict[str, Any] = {}
+    if task.started_at is None:  # else it is resumed
         hosts = _targets(task)
         size = settings.DM_BATCH_SIZE
         TaskWindow.objects.bulk_create(
             TaskWindow(task=task, no=start // size + 1, host_ids=hosts[start : start + size])
             for start in range(0, len(hosts), size)
         )
-        Task.objects.filter(pk=task.pk).update(started_at=Now(), total_hosts=len(hosts))
-    Task.objects.filter(pk=task.pk, status=TaskStatus.QUEUED).update(status=TaskStatus.RUNNING)
-    cache.task_changed([task.task_id])
+        begun = {"started_at": Now(), "total_hosts": len(hosts)}
+    Task.objects.filter(pk=task.pk).update(status=TaskStatus.RUNNING, **begun)
     enqueue.after_commit(FAN_OUT_JOB, task.pk)
 
 
@@ -128,5 +134,4 @@ def _fail_task(task: Task, error: DomainError) -> None:
         error_code=error.code,
         error_message=message,
     )
-    Command.objects.filter(task=task).update(status="canceled")
-    cache.task_changed([task.task_id])
+    Command.objects.filter(task=task).update(status=CommandStatus.CANCELED)

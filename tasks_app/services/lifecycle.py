@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -107,6 +106,5 @@ def _done(actor: Actor, task: Task, action: str, *, before: str) -> Task:
         before={"status": before},
         after={"status": task.status},
     )
-    changed = [task.task_id]
-    transaction.on_commit(lambda: cache.task_changed(changed))
+    cache.tasks_changed()
     return task

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from devops_manager.lib import announce, enqueue
 from tasks_app import cache
 
@@ -24,7 +22,6 @@ def follow_up(settled: Settled) -> None:
     """
     announce.wake(settled.wake_hosts)
     if settled.final_ids:
-        final = list(settled.final_ids)
-        transaction.on_commit(lambda: cache.task_changed(final))
+        cache.tasks_changed()
     if settled.closed_ids:
         enqueue.after_commit(ADMISSION_JOB)

@@ -104,7 +104,7 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
             before=summary(stored),
             after=summary(draft_as_json(draft)),
         )
-        cache.task_changed([task_id])
+        cache.tasks_changed()
 
 
 def delete_task(*, actor: Actor, task_id: UUID) -> None:
@@ -123,7 +123,7 @@ def delete_task(*, actor: Actor, task_id: UUID) -> None:
         )
         if not queue.delete_pending(task.pk):
             raise _has_started(task.status)
-        cache.task_changed([task_id])
+        cache.tasks_changed()
 
 
 def summary(draft: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def _create(
         ]
         queue.insert_tasks(rows, created_by=actor.user_id, allowed_groups=allowed)
         _record_creation(actor, ids[: len(drafts)], drafts)
-        cache.task_changed([])
+        cache.tasks_changed()
     return [
         CreatedTask(UUID(task_id), draft.name, TaskStatus.PENDING, len(target.hosts))
         for task_id, draft, target in zip(ids, drafts, targets, strict=False)

@@ -183,7 +183,7 @@ def test_who_read_before_a_change_and_stores_after_it_misleads_nobody() -> None:
     key, generation = "task:list:1:20::", cache.TASK_GENERATION
 
     def slow() -> tuple[bytes, bool]:
-        cache.task_changed([])
+        cache.tasks_changed()
         return b"old", False
 
     assert cache.get_or_build(key, generation=generation, seconds=60, build=slow) == b"old"
@@ -214,7 +214,7 @@ def test_without_redis_everything_comes_from_postgresql() -> None:
     with redis_at(1):
         assert django_cache.get("anything") is None
         assert json.loads(encoded.task_state_json(task_id=task.task_id))["status"] == "completed"
-        cache.task_changed([task.task_id])
+        cache.tasks_changed()
         assert json.loads(encoded.global_stats_json())["recent_tasks"]["completed"] == 1
 
 
