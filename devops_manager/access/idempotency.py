@@ -1,8 +1,8 @@
 """``Idempotency-Key``: the same request under the same key is done once and answered the same.
 
-The claim of a key is committed first, so that a second request sees it at work. What the request
-does and its stored answer are one transaction: after a crash either both are there or neither is,
-and the key may be taken over. Only successes are kept: an error did nothing, its key is free again.
+What the request does and its stored answer are one transaction, which holds a lock on the key from
+its beginning: after a crash either both are there or neither is, and PostgreSQL has let go of the
+lock with the connection. Only successes are kept: an error did nothing, its key is free again.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
@@ -45,17 +44,10 @@ PARAMETER = OpenApiParameter(
     description="Up to 200 printable characters; the same request under it is done only once.",
 )
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,200}")
-# A first request still at work after this long has died with its process, or is about to find out
-# that its key was taken over.
-_ABANDONED_AFTER = timedelta(seconds=120)
 _RETRY_SECONDS = 1
 KEPT_FOR = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    pk: int
-    claimed_at: datetime
+# "dm", 2: chosen once, for this database only, beside the lock of admission.
+_LOCK_SEED = 0x646D_0002
 
 
 def idempotent(
@@ -84,88 +76,56 @@ def idempotent(
 
 
 def _answer_once(request: Request, key: str, act: Callable[[], Response]) -> HttpResponse:
-    claim = _claim(actor_of(request).name, key, _digest(request))
-    if isinstance(claim, HttpResponse):
-        return claim
-    try:
-        with transaction.atomic():
-            response = act()
-            if response.status_code >= 400:
-                transaction.set_rollback(True)
-            else:
-                _store(claim, response)
-    except BaseException:
-        _release(claim)
-        raise
-    if response.status_code >= 400:
-        _release(claim)
+    actor, digest = actor_of(request).name, _digest(request)
+    with transaction.atomic():
+        if not _lock(actor, key):
+            raise _in_progress()
+        # A statement of its own: it sees what the one that had the lock before has committed.
+        known = IdempotencyKey.objects.filter(actor=actor, key=key).first()
+        if known is not None:
+            return _again(known, digest)
+        response = act()
+        if response.status_code >= 400:
+            transaction.set_rollback(True)
+        else:
+            IdempotencyKey.objects.create(
+                actor=actor,
+                key=key,
+                request_digest=digest,
+                response_status=response.status_code,
+                response_body=JSONRenderer().render(response.data),
+                response_location=response.headers.get("Location", ""),
+            )
     return response
 
 
-def _claim(actor: str, key: str, digest: bytes) -> _Claim | HttpResponse:
-    """Return a new claim of the key, or the answer that is stored under it."""
-    claim = _insert(actor, key, digest)
-    if claim is not None:
-        return claim
-    known = IdempotencyKey.objects.filter(actor=actor, key=key).first()
-    if known is None:  # released between the two statements
-        raise _in_progress()
+def _lock(actor: str, key: str) -> bool:
+    """Lock the key until the end of the transaction; False when another transaction has it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(hashtextextended(%s, %s))",
+            [f"{key} {actor}", _LOCK_SEED],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _again(known: IdempotencyKey, digest: bytes) -> HttpResponse:
+    """Return the answer that is stored under the key."""
     if bytes(known.request_digest) != digest:
         raise Conflict(
             _("This idempotency key was used for another request."),
             code="idempotency_key_reused",
             fields={HEADER: [_("Take a new key for a new request.")]},
         )
-    if known.response_status is None:
-        return _take_over(known)
-    body = bytes(known.response_body or b"")
+    headers = {REPLAYED: "true"}
+    if known.response_location:
+        headers["Location"] = known.response_location
     return HttpResponse(
-        body,
+        bytes(known.response_body or b""),
         status=known.response_status,
         content_type="application/json",
-        headers={REPLAYED: "true"},
+        headers=headers,
     )
-
-
-def _insert(actor: str, key: str, digest: bytes) -> _Claim | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO idempotency_keys (actor, key, request_digest) VALUES (%s, %s, %s)"
-            " ON CONFLICT (actor, key) DO NOTHING RETURNING id, created_at",
-            [actor, key, digest],
-        )
-        row = cursor.fetchone()
-    return None if row is None else _Claim(pk=row[0], claimed_at=row[1])
-
-
-def _take_over(known: IdempotencyKey) -> _Claim:
-    """Claim the key of a request that died; the one of several that comes first gets it."""
-    abandoned = IdempotencyKey.objects.filter(
-        pk=known.pk,
-        response_status=None,
-        created_at=known.created_at,
-        created_at__lt=Now() - _ABANDONED_AFTER,
-    )
-    if not abandoned.update(created_at=Now()):
-        raise _in_progress()
-    claimed_at = IdempotencyKey.objects.values_list("created_at", flat=True).get(pk=known.pk)
-    return _Claim(pk=known.pk, claimed_at=claimed_at)
-
-
-def _store(claim: _Claim, response: Response) -> None:
-    """Keep the answer, in the transaction of the act; undo the act when the key was taken over."""
-    body = JSONRenderer().render(response.data)
-    kept = IdempotencyKey.objects.filter(
-        pk=claim.pk, created_at=claim.claimed_at, response_status=None
-    ).update(response_status=response.status_code, response_body=body)
-    if not kept:
-        raise _in_progress()
-
-
-def _release(claim: _Claim) -> None:
-    IdempotencyKey.objects.filter(
-        pk=claim.pk, created_at=claim.claimed_at, response_status=None
-    ).delete()
 
 
 def _in_progress() -> Conflict:

@@ -102,17 +102,18 @@ class AuditEvent(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """One ``Idempotency-Key`` of one actor: the answer to give again, or a claim in progress.
+    """One ``Idempotency-Key`` of one actor, and the answer to give again.
 
     ``request_digest`` is SHA-256 over method, path and body: the same key with another request is
-    refused. A null ``response_status`` means that the first request is still at work.
+    refused.
     """
 
     actor = models.CharField(max_length=200)
     key = models.CharField(max_length=200)
     request_digest = models.BinaryField(max_length=32)
-    response_status = models.SmallIntegerField(null=True)
+    response_status = models.SmallIntegerField()
     response_body = models.BinaryField(null=True)
+    response_location = models.CharField(max_length=200, blank=True, default="")
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

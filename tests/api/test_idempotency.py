@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -39,7 +41,7 @@ class Make(APIView):
             assert self.go_on.wait(10)
         if self.failures:
             raise self.failures.pop()
-        return Response({"id": group.pk}, status=201)
+        return Response({"id": group.pk}, status=201, headers={"Location": f"/groups/{group.pk}"})
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_the_same_request_is_done_once_and_answered_the_same(user: User) -> None
     assert (first.status_code, second.status_code) == (201, 201)
     assert second.content == first.content
     assert second["Content-Type"] == "application/json"
+    assert second["Location"] == first["Location"]
     assert "Idempotency-Replayed" not in first
     assert second["Idempotency-Replayed"] == "true"
     assert HostGroup.objects.count() == 1
@@ -104,19 +107,6 @@ def test_a_failure_undoes_its_work_and_frees_the_key(user: User) -> None:
     assert post(user, "c", key="k-2").status_code == 201
 
 
-def test_a_key_whose_process_died_is_taken_over_once(user: User) -> None:
-    post(user, "a")
-    HostGroup.objects.all().delete()
-    long_ago = timezone.now() - timedelta(minutes=5)
-    IdempotencyKey.objects.update(response_status=None, created_at=timezone.now())
-    busy = post(user, "a")
-    assert (busy.status_code, busy.data["code"]) == (409, "idempotency_in_progress")
-    assert busy["Retry-After"] == "1"
-    IdempotencyKey.objects.update(created_at=long_ago)
-    assert post(user, "a").status_code == 201
-    assert post(user, "a")["Idempotency-Replayed"] == "true"
-
-
 def test_keys_are_forgotten_after_a_day(user: User) -> None:
     post(user, "a")
     post(user, "b", key="k-2")
@@ -126,8 +116,9 @@ def test_keys_are_forgotten_after_a_day(user: User) -> None:
     assert IdempotencyKey.objects.get().key == "k-2"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_second_request_meets_the_first_at_work(user: User) -> None:
+@contextmanager
+def first_at_work(user: User) -> Iterator[list[Any]]:
+    """A first request that has made its group and goes on at the end; yields its answers."""
     Make.entered, Make.go_on = threading.Event(), threading.Event()
     answers: list[Any] = []
 
@@ -141,12 +132,38 @@ def test_a_second_request_meets_the_first_at_work(user: User) -> None:
     thread.start()
     try:
         assert Make.entered.wait(10)
-        busy = post(user, "a")
-        assert (busy.status_code, busy.data["code"]) == (409, "idempotency_in_progress")
+        go_on, Make.entered = Make.go_on, None
+        yield answers
     finally:
-        Make.go_on.set()
+        go_on.set()
         thread.join(10)
         Make.entered = Make.go_on = None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_request_meets_the_first_at_work(user: User) -> None:
+    with first_at_work(user) as answers:
+        busy = post(user, "a")
+        assert (busy.status_code, busy.data["code"]) == (409, "idempotency_in_progress")
+        assert busy["Retry-After"] == "1"
+        assert post(user, "b", key="k-2").status_code == 201
+        assert post(make_user(name="another"), "c").status_code == 201
     assert answers[0].status_code == 201
     assert post(user, "a").content == answers[0].content
+    assert HostGroup.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_key_of_a_request_that_died_is_free_at_once(user: User) -> None:
+    with first_at_work(user) as answers:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND state = 'idle in transaction'"
+                " AND pid <> pg_backend_pid()"
+            )
+            assert cursor.fetchall() == [(True,)]
+        assert post(user, "a").status_code == 201
+    assert answers[0].status_code == 503
+    assert post(user, "a")["Idempotency-Replayed"] == "true"
     assert HostGroup.objects.count() == 1
