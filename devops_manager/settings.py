@@ -90,7 +90,7 @@ TEMPLATES: list[dict[str, Any]] = [
 # All processes' max_size together must stay under 100: web 20, gateway 12, a worker child 4.
 _POOL = {
     "min_size": env.integer("DM_DB_POOL_MIN", 1, low=0, high=20),
-    "max_size": env.integer("DM_DB_POOL_MAX", 20, low=1, high=100),
+    "max_size": env.integer("DM_DB_POOL_MAX", 20, low=2, high=100),
     "timeout": env.seconds("DM_DB_POOL_TIMEOUT_SECONDS", 5, low=0.1),
     "max_lifetime": env.seconds("DM_DB_POOL_MAX_LIFETIME_SECONDS", 3600, low=1),
     "max_idle": env.seconds("DM_DB_POOL_MAX_IDLE_SECONDS", 1800, low=1),

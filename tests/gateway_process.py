@@ -148,6 +148,12 @@ class GatewayProcess:
         self._process.kill()
         self._process.wait()
 
+    def kill_master(self) -> None:
+        """Kill gunicorn, and leave the worker that serves."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End it; harmless when it has ended."""
         if self._process is not None and self._process.poll() is None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 from typing import Any
 
 from uvicorn_worker import UvicornWorker
 
 from agents_app.gateway.connections import AgentConnection
+
+logger = logging.getLogger(__name__)
 
 
 class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # it has no types
@@ -20,3 +25,14 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # it has no types
         # what it says of itself is nobody's business
         "server_header": False,
     }
+
+    async def callback_notify(self) -> None:
+        """Tell gunicorn that this worker lives; end when gunicorn does not live any more.
+
+        Its other workers do that by themselves. Left alone, this one would keep the port from the
+        next gunicorn. Called every half of ``--timeout``.
+        """
+        await super().callback_notify()
+        if os.getppid() != self.ppid:
+            logger.warning("gunicorn is gone, its worker ends")
+            os.kill(os.getpid(), signal.SIGTERM)
