@@ -1,8 +1,6 @@
 """``Idempotency-Key``: the same request under the same key is done once and answered the same.
 
-What the request does and its stored answer are one transaction, which holds a lock on the key from
-its beginning: after a crash either both are there or neither is, and PostgreSQL has let go of the
-lock with the connection. Only successes are kept: an error did nothing, its key is free again.
+Act and answer are one transaction, and it locks the key: a crash leaves both or neither.
 """
 
 from __future__ import annotations
@@ -55,7 +53,8 @@ def idempotent(
 ) -> Callable[Concatenate[_V, Request, _P], HttpResponse]:
     """Make a view's method honour ``Idempotency-Key``; without the header nothing changes.
 
-    Not for answers that carry a secret: they would be stored.
+    Only successes are kept: an error did nothing, and its key is free again. Not for answers that
+    carry a secret: they would be stored.
     Raises Conflict ``idempotency_key_reused`` for another request under a known key, Conflict
     ``idempotency_in_progress`` (Retry-After) while the first one is at work.
     """
@@ -78,12 +77,14 @@ def idempotent(
 def _answer_once(request: Request, key: str, act: Callable[[], Response]) -> HttpResponse:
     actor, digest = actor_of(request).name, _digest(request)
     with transaction.atomic():
-        if not _lock(actor, key):
-            raise _in_progress()
-        # A statement of its own: it sees what the one that had the lock before has committed.
+        locked = _lock(actor, key)
+        # A statement of its own: it sees what the one that had the lock before has committed. And
+        # asked even without the lock, which another who only wants the answer may have.
         known = IdempotencyKey.objects.filter(actor=actor, key=key).first()
         if known is not None:
             return _again(known, digest)
+        if not locked:
+            raise _in_progress()
         response = act()
         if response.status_code >= 400:
             transaction.set_rollback(True)

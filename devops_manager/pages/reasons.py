@@ -1,8 +1,4 @@
-"""Why a command or a task ended as it did, in the reader's language.
-
-The server keeps an error code and no sentence for what it ends itself. Agents send a code and a
-sentence of their own, in English, which names what the code does not: a signal, a user, a pid.
-"""
+"""Why a command or a task ended as it did, in the reader's language: from code and message."""
 
 from __future__ import annotations
 
@@ -13,7 +9,8 @@ from django.utils.translation import gettext_noop as _
 
 from devops_manager.pages.terminal_text import inert_text
 
-# docs/tasks.md and docs/agent.md say more of each.
+# By error code. The server keeps no sentence for what it ends itself; agents send one in English,
+# which names what the code does not: a signal, a user, a pid.
 SENTENCES = {
     # of the server, for a command
     "delivery_time_over": _("It could not be delivered within its delivery time."),
@@ -31,6 +28,7 @@ SENTENCES = {
     "canceled": _("It was canceled."),
     "exec_failed": _("It could not be started."),
     "host_restarted": _("The host restarted while the command ran."),
+    "interrupted": _("It was interrupted."),
     "invalid_command": _("The agent cannot run such a command."),
     "journal_failed": _("It was not started: the agent's journal could not be written."),
     "run_as_failed": _("It could not be run as the user that the step names."),
@@ -39,6 +37,14 @@ SENTENCES = {
     "timeout": _("It ran longer than its time limit and was ended."),
     "working_directory_missing": _("Its working directory does not exist on the host."),
 }
+
+# What agents say that needs no code to be understood.
+SAID = frozenset(
+    {
+        _("It was never started."),
+        _("Its output is missing: the agent's disk was full."),
+    }
+)
 
 
 class Reason(NamedTuple):
@@ -59,6 +65,8 @@ def reason(code: str, message: str) -> Reason:
     said = inert_text(message)
     if said and (get_language() or "en").startswith("en"):
         return Reason("", said)
+    if said in SAID:
+        return Reason(gettext(said), "")
     known = SENTENCES.get(code)
     if known is None:
         return Reason("" if said else inert_text(code), said)

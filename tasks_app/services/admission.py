@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 from django.db.models.functions import Now
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from devops_manager.lib import enqueue
@@ -66,8 +67,10 @@ def admit_tasks() -> int:
     if not Task.objects.filter(status=TaskStatus.QUEUED).exists():
         return 0
     lock_admission()
-    cache.tasks_changed()
-    return len(_admit_waiting(starting=None))
+    admitted = _admit_waiting(starting=None)
+    if admitted:
+        cache.tasks_changed()
+    return len(admitted)
 
 
 def _admit_waiting(*, starting: int | None) -> set[int]:
@@ -83,17 +86,28 @@ def _admit_waiting(*, starting: int | None) -> set[int]:
             .order_by("-priority", "queued_at", "id")[:wanted]
         )
         for task in first:
-            try:
+            if task.pk == starting:
                 _run_task(task)
-            except DomainError as error:
-                if task.pk == starting:
-                    raise
-                _fail_task(task, error)
-            else:
-                admitted.add(task.pk)
+            elif not _run_or_fail(task):
+                continue
+            admitted.add(task.pk)
         if len(first) < wanted:
             break
     return admitted
+
+
+def _run_or_fail(task: Task) -> bool:
+    """Let a task run that has waited, or end it; False when it ended.
+
+    Why it did is kept in English, whoever has made room: pages say it in each reader's language.
+    """
+    with translation.override("en"):
+        try:
+            _run_task(task)
+        except DomainError as error:
+            _fail_task(task, error)
+            return False
+    return True
 
 
 def _run_task(task: Task) -> None:
@@ -135,3 +149,4 @@ def _fail_task(task: Task, error: DomainError) -> None:
         error_message=message,
     )
     Command.objects.filter(task=task).update(status=CommandStatus.CANCELED)
+    cache.tasks_changed()

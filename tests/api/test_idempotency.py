@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -119,7 +120,8 @@ def test_keys_are_forgotten_after_a_day(user: User) -> None:
 @contextmanager
 def first_at_work(user: User) -> Iterator[list[Any]]:
     """A first request that has made its group and goes on at the end; yields its answers."""
-    Make.entered, Make.go_on = threading.Event(), threading.Event()
+    entered, go_on = threading.Event(), threading.Event()
+    Make.entered, Make.go_on = entered, go_on
     answers: list[Any] = []
 
     def first() -> None:
@@ -131,8 +133,8 @@ def first_at_work(user: User) -> Iterator[list[Any]]:
     thread = threading.Thread(target=first)
     thread.start()
     try:
-        assert Make.entered.wait(10)
-        go_on, Make.entered = Make.go_on, None
+        assert entered.wait(10)
+        Make.entered = None
         yield answers
     finally:
         go_on.set()
@@ -151,6 +153,23 @@ def test_a_second_request_meets_the_first_at_work(user: User) -> None:
     assert answers[0].status_code == 201
     assert post(user, "a").content == answers[0].content
     assert HostGroup.objects.count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_who_ask_for_the_answer_at_once_all_get_it(user: User) -> None:
+    first = post(user, "a")
+    barrier = threading.Barrier(6)
+
+    def ask() -> list[Any]:
+        try:
+            barrier.wait(10)
+            return [post(user, "a").content for _ in range(20)]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        asked = [threads.submit(ask) for _ in range(6)]
+    assert {content for one in asked for content in one.result()} == {first.content}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 from django.db.models.functions import Now
 from django.test import override_settings
+from django.utils import translation
 
 from devops_manager.access.actors import SYSTEM
 from hosts_app.models import Host
@@ -132,7 +133,8 @@ def test_why_a_task_failed_in_the_queue_is_said_in_the_readers_language() -> Non
     lifecycle.start_task(actor=SYSTEM, task_id=second.task_id)
     Host.objects.filter(pk=two.pk).update(status="disabled")
     lifecycle.cancel_task(actor=SYSTEM, task_id=first.task_id)
-    admission.admit_tasks()
+    with translation.override("zh-hans"):
+        admission.admit_tasks()
     client = visitor()
     assert f"host disabled: {two.host_id}" in html(client.get(f"/tasks/{second.task_id}"))
     client.cookies["django_language"] = "zh-hans"

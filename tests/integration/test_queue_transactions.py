@@ -9,9 +9,11 @@ from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from psycopg.errors import SerializationFailure
 
+from devops_manager.access.actors import SYSTEM
 from hosts_app.models import Host
 from tasks_app.queue.statements import call, in_hot_transaction, in_transaction, run, run_last
-from tests.queue_world import make_hosts
+from tasks_app.services import lifecycle
+from tests.queue_world import make_hosts, make_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,6 +67,21 @@ def test_the_last_statement_takes_the_end_with_it_and_nothing_may_follow() -> No
     host.refresh_from_db()
     assert host.quarantine_reason == "first"
     act(more=False)
+
+
+def test_a_start_takes_as_many_statements_for_many_hosts_as_for_one() -> None:
+    counts = []
+    for number in (1, 40):
+        task = make_task(
+            [
+                Host.objects.create(hostname=f"h-{number}-{no}", status="active")
+                for no in range(number)
+            ]
+        )
+        with CaptureQueriesContext(connection) as queries:
+            lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+        counts.append(len(queries))
+    assert counts == [15, 15]  # all but three of them while nobody else may start one
 
 
 def test_in_a_transaction_of_the_callers_the_last_statement_ends_nothing() -> None:

@@ -193,6 +193,17 @@ def test_who_read_before_a_change_and_stores_after_it_misleads_nobody() -> None:
     assert fresh == b"new"
 
 
+@override_settings(DM_MAX_CONCURRENT_TASKS=1)
+def test_a_sweep_that_admits_nobody_empties_no_cache(redis_client: redis.Redis) -> None:
+    hosts = make_hosts(1)
+    started_task(hosts)
+    lifecycle.start_task(actor=SYSTEM, task_id=make_task(hosts).task_id)
+    before = redis_client.get(cache.TASK_GENERATION)
+    assert before is not None
+    assert admission.admit_tasks() == 0
+    assert redis_client.get(cache.TASK_GENERATION) == before
+
+
 def test_an_evicted_generation_is_not_taken_up_again(redis_client: redis.Redis) -> None:
     encoded.task_list_json(asked=FIRST, narrowed=TaskFilter())
     redis_client.delete(cache.TASK_GENERATION)

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from django.utils import translation
 
-from devops_manager.pages.reasons import SENTENCES, Reason, reason
+from agents_app.agent.records import OUTPUT_DID_NOT_FIT
+from agents_app.agent.supervise import never_started
+from agents_app.protocol import RESULT_CANCELED, RESULT_INTERRUPTED
+from devops_manager.pages.reasons import SAID, SENTENCES, Reason, reason
 
 ROOT = Path(__file__).parents[2]
 AGENT = re.compile(
@@ -31,8 +34,18 @@ def test_every_code_has_a_sentence() -> None:
         text = (ROOT / f"tasks_app/sql/{name}.sql").read_text()
         server |= codes(SERVER, text.split("error_code = CASE")[1].split("END,")[0])
     assert server == {"no_report", "delivery_time_over", "host_offline", "not_accounted_for"}
-    # never_started() gives the state as the code: that of a cancel, or of the agent's stop
-    assert (agent | server) - {"status"} <= set(SENTENCES)
+    asked = (ROOT / "hosts_app/selectors.py").read_text()
+    target = {code for code in re.findall(r'code="(\w+)"', asked) if code != "not_found"}
+    assert target >= {"empty_target", "unknown_target", "group_not_granted"}
+    # never_started() gives the state as the code
+    given = (agent - {"status"}) | {RESULT_CANCELED, RESULT_INTERRUPTED} | server | target
+    assert given <= set(SENTENCES)
+
+
+def test_what_agents_say_without_a_code_is_known() -> None:
+    assert {OUTPUT_DID_NOT_FIT, never_started(RESULT_CANCELED).error_message} == SAID
+    with translation.override("zh-hans"):
+        assert all(reason("", said).said == "" for said in SAID)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,6 @@
-"""The backend of django-prometheus, with one class of cursors and a pool that gives out no corpses.
+"""The backend of django-prometheus, with one class of cursors, and a pool without dead connections.
 
-django-prometheus makes a class of cursors each time that a connection is taken from the pool: one
-for every request and every batch, which only the cyclic garbage collector takes away again.
-
-Django's pool gives out what it has. After a crash of PostgreSQL each of its connections would fail
-one request, long after PostgreSQL is back. Its health checks ask PostgreSQL once more for every
-request, and wait a second, then two, between one dead connection and the next.
+Why not theirs: docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -14,6 +9,7 @@ import select
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from django.db.backends.base.base import NO_DB_ALIAS
 from django_prometheus.db.backends.postgresql import base
 from django_prometheus.db.common import ExportingCursorWrapper
@@ -21,6 +17,10 @@ from psycopg_pool import ConnectionPool
 
 if TYPE_CHECKING:
     from psycopg import Connection
+
+# A process that was frozen, or whose machine is gone, amid a transaction holds its locks for as
+# long: that of admission, without which no task starts.
+IDLE_IN_TRANSACTION_SECONDS = 60
 
 _exporting = cache(ExportingCursorWrapper)
 
@@ -46,7 +46,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             pool = ConnectionPool(
                 kwargs={**self.get_connection_params(), "autocommit": True},
                 open=False,
-                configure=self._configure_connection,
+                configure=self._configure_new,
                 check=lambda connection: _look(pool, connection),
                 **options,
             )
@@ -55,12 +55,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         known: ConnectionPool = self._connection_pools[self.alias]
         return known
 
+    def _configure_new(self, connection: Connection[Any]) -> None:
+        self._configure_connection(connection)
+        connection.execute(
+            f"SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_SECONDS}s'"
+        )
+
 
 def _look(pool: ConnectionPool, connection: Connection[Any]) -> None:
-    """Raise psycopg.Error for a connection that PostgreSQL has closed, and throw out all like it.
+    """Raise psycopg.Error for a connection that PostgreSQL has closed, and renew the whole pool.
 
     A connection at rest has nothing to read, unless it was closed or PostgreSQL said something
-    unasked: only then it is asked. Where one was closed the others were, too, most likely.
+    unasked: only then it is asked. Where one was closed the others were, too, most likely; they are
+    not asked, for one that is silent would keep the request waiting.
     """
     readable = select.poll()  # select.select cannot take the numbers of a gateway's files
     readable.register(connection.fileno(), select.POLLIN)
@@ -68,6 +75,6 @@ def _look(pool: ConnectionPool, connection: Connection[Any]) -> None:
         return
     try:
         pool.check_connection(connection)
-    except Exception:
-        pool.check()
+    except psycopg.Error:
+        pool.drain()
         raise
