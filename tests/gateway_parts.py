@@ -16,6 +16,7 @@ from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication, Caller
 from agents_app.gateway.database import DatabaseThreads
 from agents_app.gateway.heartbeats import Heartbeats
+from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
 from agents_app.gateway.reports import Reports
@@ -70,12 +71,15 @@ class Parts:
     async def report(self, host: Host, *fences: str) -> list[str]:
         """Report that these commands completed; return the verdicts."""
         items = tuple(messages.ResultMessage(UUID(fence), "completed", 0) for fence in fences)
-        response = await self.reports.serve(messages.ReportMessage(items), caller_of(host), None)
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        message = messages.ReportMessage(items)
+        assert self.reports.take(message, caller_of(host), answer.set_result) is None
+        response = await asyncio.wait_for(answer, 10)
         return [item["verdict"] for item in json.loads(response.body)["results"]]
 
 
 class Client:
-    """One client of one poll: it stays, until it leaves. ``holding``: fence → state."""
+    """One client of one poll: it stays, until ``leave``. ``holding``: fence → state."""
 
     def __init__(
         self,
@@ -86,7 +90,7 @@ class Client:
         holding: Mapping[str, Literal["accepted", "running", "finished"]] = MappingProxyType({}),
         **changes: Any,
     ) -> None:
-        self.left = asyncio.Event()
+        self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         message = messages.PollMessage(
             journal_id=UUID(int=1),
             run=1,
@@ -95,12 +99,10 @@ class Client:
             holding=tuple(messages.HeldMessage(UUID(f), state) for f, state in holding.items()),
             **{"wait_seconds": 20.0, **changes},
         )
-        serving = parts.polls.serve(message, caller_of(host), self._receive)
-        self.answer = asyncio.ensure_future(serving)
-
-    async def _receive(self) -> dict[str, Any]:
-        await self.left.wait()
-        return {"type": "http.disconnect"}
+        try:
+            self.leave = parts.polls.serve(message, caller_of(host), self.answer.set_result)
+        except Problem as refused:
+            self.answer.set_result(refused.response())
 
 
 def caller_of(host: Host) -> Caller:
@@ -112,6 +114,12 @@ async def fences_of(client: Client) -> list[str]:
     """Return the fences that a poll brings."""
     response = await asyncio.wait_for(client.answer, 10)
     return [command["fence"] for command in json.loads(response.body)["commands"]]
+
+
+async def refusal_of(client: Client) -> tuple[int, str]:
+    """Return the status and the code of a poll that is refused."""
+    response = await asyncio.wait_for(client.answer, 10)
+    return response.status, json.loads(response.body)["code"]
 
 
 def run_in_thread(function: Callable[[], object]) -> None:

@@ -10,20 +10,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents_app import protocol
-from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.http import (
+    EXCHANGE,
     SMALL_BODY_BYTES,
     BodyBudget,
     ClientGone,
+    Exchange,
     Headers,
     Problem,
     Receive,
     Response,
     Scope,
     Send,
-    answer,
     read_body,
     refuse,
+    respond,
+    response_to,
     unavailable,
 )
 from agents_app.gateway.service import Service
@@ -47,6 +49,7 @@ class Request:
 
     scope: Scope
     receive: Receive
+    exchange: Exchange
     headers: Headers
     budget: BodyBudget
     limit: int = 0
@@ -75,7 +78,10 @@ class Request:
 
 
 class Gateway:
-    """``/agent/v1/*``, ``/healthz`` and ``/readyz`` as one bare ASGI application."""
+    """``/agent/v1/*``, ``/healthz`` and ``/readyz`` as one bare ASGI application.
+
+    Its server has the extension EXCHANGE: ``AgentConnection`` does.
+    """
 
     def __init__(self) -> None:
         """Make nothing yet: what the service needs belongs to the process that serves."""
@@ -90,37 +96,34 @@ class Gateway:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1000})
             return
-        # Not in a method of its own: of a held poll each frame is kept, 10,000 times.
-        request = Request(scope, receive, Headers.of(scope), self._budget)
-        scope["headers"] = ()  # nor is all else that the client said
+        exchange: Exchange = scope["extensions"][EXCHANGE]
+        request = Request(scope, receive, exchange, Headers.of(scope), self._budget)
         try:
             response = await self._respond_to(request)
+            if response is None:
+                return
             if request.unread and not request.headers.small:
                 await refuse(receive, send, response)
                 return
             if request.unread:
                 await read_body(receive, SMALL_BODY_BYTES)
-            await answer(scope, send, response)
+            if not exchange.answer(response):
+                await respond(send, response)
         except (ClientGone, Problem):
             pass  # nobody is there to read an answer
         finally:
             self._budget.give_back(request.reserved)
 
-    async def _respond_to(self, request: Request) -> Response:
+    async def _respond_to(self, request: Request) -> Response | None:
         try:
             return await self._route(request)
-        except Problem as problem:
-            return problem.response()
-        except DatabaseAway:
-            return unavailable().response()
-        except (ClientGone, asyncio.CancelledError):
+        except ClientGone:
             raise
-        except Exception:
-            # a defect of ours; the client gets an answer, the log the rest
-            logger.exception("%s failed", request.scope["path"])
-            return Problem(500, "internal_error", "something went wrong on the server").response()
+        except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the rest
+            return response_to(error, request.scope["path"])
 
-    async def _route(self, request: Request) -> Response:
+    async def _route(self, request: Request) -> Response | None:
+        """Return the answer; None where the request is held."""
         service = self._service
         if service is None:
             raise unavailable()
@@ -134,12 +137,13 @@ class Gateway:
         if name == "enroll":
             return await service.enroll(await request.body(), request.source_ip)
         caller, wait = await service.identify(request.headers.authorization)
-        # Bodies are passed on and not kept: a held poll would keep its own.
+        body = await request.body()
         if name == "poll":
-            return await service.poll(await request.body(), caller, wait, request.receive)
+            service.poll(body, caller, wait, request.exchange)
+            return None
         if name == "report":
-            return await service.report(await request.body(), caller, wait, request.source_ip)
-        return await service.heartbeat(await request.body(), caller, wait)
+            return await service.report(body, caller, wait, request.exchange, request.source_ip)
+        return await service.heartbeat(body, caller, wait)
 
     async def _health(self, service: Service, path: str, method: str) -> Response:
         if path not in {"/healthz", "/readyz"}:

@@ -6,7 +6,8 @@ a held poll that was a third. A connection here has one request at a time: what 
 before it has its answer is not read, and the connection is closed after that answer.
 
 ``receive`` and ``send`` are ASGI's (spec 2.3). A body is buffered up to BUFFERED_BYTES, then the
-socket is left alone until the application takes it.
+socket is left alone until the application takes it. The application may return before it answers:
+the connection is an ``Exchange``, too.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from agents_app.gateway.http import ANSWER_AT_ONCE
+from agents_app.gateway.http import EXCHANGE, head_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from agents_app.gateway.http import Message, Scope
+    from agents_app.gateway.http import Message, Response, Scope
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ _STATUS_LINES = {
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+# What is kept of a request that is held: that it is one, not what it said.
+_HELD: Scope = {}
 
 
 class AgentConnection(asyncio.Protocol):
@@ -53,7 +58,7 @@ class AgentConnection(asyncio.Protocol):
     __slots__ = (
         *("_app", "_body", "_buffered", "_client", "_close", "_complete", "_continue", "_drained"),
         *("_forwarded", "_gone", "_head", "_head_bytes", "_headers", "_idle_at", "_inner_app"),
-        *("_keep_alive_seconds", "_loop", "_parser", "_paused", "_scheme", "_scope"),
+        *("_keep_alive_seconds", "_loop", "_on_gone", "_parser", "_paused", "_scheme", "_scope"),
         *("_server_state", "_slow", "_status", "_taken", "_task", "_timer", "_transport", "_url"),
         *("_waiter",),
     )
@@ -94,6 +99,7 @@ class AgentConnection(asyncio.Protocol):
         self._body: list[bytes] = []
         self._buffered = 0
         self._complete = self._taken = self._continue = self._forwarded = self._slow = False
+        self._on_gone: Callable[[], None] | None = None  # while it is held
         self._status = 0  # of the answer, once it was begun
         self._head = b""
 
@@ -116,10 +122,14 @@ class AgentConnection(asyncio.Protocol):
         _wake(self._waiter)
         _wake(self._drained)
         self._parser = None  # it holds this connection
+        if self._on_gone is not None:
+            on_gone, self._on_gone = self._on_gone, None
+            on_gone()
+            self._end()
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived."""
-        if self._complete or (self._close and self._task is None):
+        if self._complete or (self._close and self._scope is None):
             self._close = True
             return
         if self._scope is None:
@@ -146,7 +156,7 @@ class AgentConnection(asyncio.Protocol):
     def shutdown(self) -> None:
         """Close now, or after the answer that is under way: the process ends."""
         self._close = True
-        if self._task is None and self._transport is not None:
+        if self._scope is None and self._transport is not None:
             self._transport.close()
 
     def _wait_for_request(self) -> None:
@@ -177,7 +187,7 @@ class AgentConnection(asyncio.Protocol):
         self._close = True
         if self._transport is None or self._gone:
             return
-        if self._task is None or not self._status:
+        if self._scope is None or not self._status:
             line = _STATUS_LINES[status]
             self._transport.write(line + _CLOSE + b"content-length: 0\r\n\r\n")
         self._transport.close()
@@ -186,17 +196,17 @@ class AgentConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins; one that comes before the last was answered is not read."""
-        if self._task is not None:
+        if self._scope is not None:
             self._close = True
 
     def on_url(self, url: bytes) -> None:
         """Keep a piece of the request's address."""
-        if self._task is None:
+        if self._scope is None:
             self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
-        if self._task is None:
+        if self._scope is None:
             name = name.lower()
             self._headers.append((name, value))
             if name in _FORWARDED:
@@ -206,7 +216,7 @@ class AgentConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application; its body follows."""
-        if self._task is not None:
+        if self._scope is not None:
             return
         self._idle_at = math.inf
         if not self._parser.should_keep_alive():
@@ -242,7 +252,7 @@ class AgentConnection(asyncio.Protocol):
         return {
             "type": "http",
             "asgi": _ASGI,
-            "extensions": {ANSWER_AT_ONCE: self.answer_at_once},
+            "extensions": {EXCHANGE: self},
             "http_version": self._parser.get_http_version(),
             "method": self._parser.get_method().decode("ascii"),
             "scheme": self._scheme,
@@ -268,13 +278,14 @@ class AgentConnection(asyncio.Protocol):
             if not self._status:
                 self._refuse(500)
         finally:
-            self._end()
+            if self._task is not None:
+                self._server_state.tasks.discard(self._task)
+                self._task = None
+            if self._on_gone is None:
+                self._end()
 
     def _end(self) -> None:
         """Make ready for the next request, or close."""
-        if self._task is not None:
-            self._server_state.tasks.discard(self._task)
-            self._task = None
         self._scope = None  # it holds this connection
         self._server_state.total_requests += 1
         if self._gone or self._transport is None:
@@ -312,17 +323,27 @@ class AgentConnection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
 
-    def answer_at_once(self, start: Message, body: bytes) -> bool:
-        """Send a whole answer without waiting; False, and nothing sent, where that cannot be.
+    def hold(self, on_gone: Callable[[], None]) -> None:
+        """Wait for the answer when the application has returned."""
+        if self._gone:
+            on_gone()
+            return
+        self._on_gone = on_gone
+        self._scope = _HELD
 
-        ``start`` is what ``send`` is given first.
-        """
-        if self._drained is not None or self._scope is None or self._scope["method"] == "HEAD":
+    def answer(self, response: Response) -> bool:
+        """Send a whole answer, and end the request if it is held."""
+        held, self._on_gone = self._on_gone is not None, None
+        if not held and (
+            self._drained is not None or self._scope is None or self._scope["method"] == "HEAD"
+        ):
             return False
-        if self._gone or self._transport is None or self._transport.is_closing():
-            return True  # nobody is there to read it
-        self._status = start["status"]
-        self._transport.write(self._head_of(start) + body)
+        if not (self._gone or self._transport is None or self._transport.is_closing()):
+            self._status = response.status
+            head = self._head_of(response.status, head_of(response))
+            self._transport.write(head + response.body)
+        if held:
+            self._end()
         return True
 
     async def send(self, message: Message) -> None:
@@ -333,7 +354,7 @@ class AgentConnection(asyncio.Protocol):
             return
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._head = self._head_of(message)
+            self._head = self._head_of(message["status"], message.get("headers", ()))
             return
         body = message.get("body", b"")
         if self._scope is not None and self._scope["method"] == "HEAD":
@@ -343,10 +364,10 @@ class AgentConnection(asyncio.Protocol):
             self._transport.write(self._head + body)
             self._head = b""
 
-    def _head_of(self, message: Message) -> bytes:
-        parts = [_STATUS_LINES[message["status"]]]
+    def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        parts = [_STATUS_LINES[status]]
         sized = False
-        for name, value in (*self._server_state.default_headers, *message.get("headers", ())):
+        for name, value in (*self._server_state.default_headers, *headers):
             if name == b"connection" and value == b"close":
                 self._close = True
                 continue

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import http
+import logging
 import random
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from agents_app import protocol
+from agents_app.gateway.database import DatabaseAway
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -33,8 +37,8 @@ BODY_SECONDS = 60.0
 LINGER_SECONDS = 5.0
 RETRY_SECONDS = (1, 5)
 
-# The name of an extension of ASGI: a function that sends a whole answer, or says that it cannot.
-ANSWER_AT_ONCE = "agent.answer_at_once"
+# The name of an extension of ASGI: an Exchange.
+EXCHANGE = "agent.exchange"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -91,6 +95,27 @@ class Problem(Exception):
         return Response(self.status, _encode(body), PROBLEM, headers)
 
 
+class Exchange(Protocol):
+    """A request on its connection, and the answer to it.
+
+    While 10,000 polls are held, each coroutine and each task that waits would be kept 10,000 times,
+    and be woken to say a few bytes. So the application returns, and answers later.
+    """
+
+    def hold(self, on_gone: Callable[[], None]) -> None:
+        """Keep the request open when the application returns: its answer comes later.
+
+        ``on_gone`` is called once if the client leaves before; what it holds is let go of then.
+        """
+
+    def answer(self, response: Response) -> bool:
+        """Send a whole answer without waiting; a held request ends with it.
+
+        Returns False, with nothing sent, where the client does not read or wants a head only: then
+        ``respond`` can. That of a held request is always sent.
+        """
+
+
 class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
@@ -125,29 +150,35 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(status, _encode(value))
 
 
-async def answer(scope: Scope, send: Send, response: Response) -> None:
-    """Send one answer, without waiting where the server can."""
-    at_once = scope.get("extensions", {}).get(ANSWER_AT_ONCE)
-    if at_once is None or not at_once(_start(response), response.body):
-        await respond(send, response)
+def response_to(error: Exception, what: str) -> Response:
+    """Return the answer to a request that failed, and log what is a defect of ours."""
+    if isinstance(error, Problem):
+        return error.response()
+    if isinstance(error, DatabaseAway):
+        return unavailable().response()
+    logger.error("%s failed", what, exc_info=error)
+    return Problem(500, "internal_error", "something went wrong on the server").response()
 
 
 async def respond(send: Send, response: Response, *, last: bool = True) -> None:
     """Send one answer; ``last`` False leaves it open, for ``linger``."""
-    await send(_start(response))
+    await send(
+        {
+            "type": "http.response.start",
+            "status": response.status,
+            "headers": list(head_of(response)),
+        }
+    )
     await send({"type": "http.response.body", "body": response.body, "more_body": not last})
 
 
-def _start(response: Response) -> Message:
-    return {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": [
-            (b"content-type", response.media_type),
-            (b"content-length", str(len(response.body)).encode()),
-            *response.headers,
-        ],
-    }
+def head_of(response: Response) -> tuple[tuple[bytes, bytes], ...]:
+    """Return an answer's headers."""
+    return (
+        (b"content-type", response.media_type),
+        (b"content-length", b"%d" % len(response.body)),
+        *response.headers,
+    )
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
 """Held polls: when to ask the database about a host, and what to make of its answer.
 
-A poll costs no task and no query of its own. Its request coroutine is parked until the client
-leaves or ``Waiter.finish`` interrupts it; look-ups go out in batches, one batch at a time.
+A poll costs no task and no query of its own. Nothing waits for it but its connection, which
+``Waiter.finish`` gives the answer; look-ups go out in batches, one batch at a time.
 
 **When.** A poll is registered first. It is looked up at once unless it directly follows a poll that
 this process answered, with the same ``slots`` and credential and a ``holding`` that is that poll's
@@ -47,20 +47,14 @@ from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.heartbeats import heartbeat_of
-from agents_app.gateway.http import (
-    ClientGone,
-    Problem,
-    Receive,
-    Response,
-    unavailable,
-)
+from agents_app.gateway.http import Problem, Response, unavailable
 from agents_app.gateway.poll_answers import PollAnswers
 from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
 from tasks_app.records import Answer, PollVerdict
 from tasks_app.services import dispatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from uuid import UUID
 
     from agents_app.gateway.authentication import Authentication, Caller
@@ -112,22 +106,16 @@ class Polls:
             keys=lambda waiter: (waiter.state.host,),
         )
 
-    async def serve(self, message: PollMessage, caller: Caller, receive: Receive) -> Response:
-        """Hold one poll and return its answer.
+    def serve(
+        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
+    ) -> Callable[[], None]:
+        """Hold one poll; ``reply`` is given its answer, once, and not before this returns.
 
-        Raises Problem for a refusal, ClientGone when the client left before.
+        Returns what to call when its client leaves before. Raises Problem for a refusal at once.
         """
         if self._draining:
             raise unavailable()
-        waiter = self._register(message, caller)
-        try:
-            await _park(waiter, receive)
-        finally:
-            waiter.leave()
-        if isinstance(waiter.answer, Problem):
-            raise waiter.answer
-        assert waiter.answer is not None
-        return waiter.answer
+        return self._register(message, caller, reply).leave
 
     @property
     def busy(self) -> bool:
@@ -165,18 +153,18 @@ class Polls:
         if state.current is not None:
             self._look(state.current)
 
-    def _register(self, message: PollMessage, caller: Caller) -> Waiter:
+    def _register(
+        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
+    ) -> Waiter:
         loop = asyncio.get_running_loop()
         state = self._hosts.state(caller.host, loop.time())
         held = state.current
-        if held is not None and held.done:  # it has its answer and is about to leave
-            held = None
         pair = (message.run, message.seq)
         if held is not None and held.message.journal_id == message.journal_id:
             if pair <= held.pair:
                 raise superseded()
             held.finish(superseded())
-            state.current = held = None
+            held = None
         hold = self._hold_seconds
         if message.wait_seconds is not None:
             hold = min(hold, message.wait_seconds)
@@ -184,6 +172,7 @@ class Polls:
             state=state,
             message=message,
             caller=caller,
+            reply=reply,
             holding=holding_of(state, message),
             hold_until=loop.time() + hold,
             final=hold <= 0,
@@ -310,36 +299,12 @@ class Polls:
         state = waiter.state
         instance = waiter.message.instance_id
         state.canceled = {(fence, instance): now for fence in answer.cancel}
-        state.current = None
         # After a cancel, or with a delivery that is not settled yet, the next poll is looked up at
         # once.
         settled = not (answer.cancel or answer.recheck_seconds)
         delivered = tuple(delivery.fence for delivery in answer.commands)
         state.answered = waiter.as_answered(delivered) if settled else None
         waiter.finish(self._answers.response(answer))
-
-
-async def _park(waiter: Waiter, receive: Receive) -> None:
-    """Wait until the poll has its answer. Raises ClientGone when the client leaves before.
-
-    ASGI tells of a client that left only to who awaits ``receive``, so that is what is awaited;
-    ``finish`` interrupts it by cancelling this task, as asyncio's own timeouts do.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    try:
-        while not waiter.done:
-            waiter.parked = task
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-    except asyncio.CancelledError:
-        if not waiter.done or task.uncancel() > 0:
-            raise
-    finally:
-        waiter.parked = None
-    if waiter.answer is None:
-        raise ClientGone
 
 
 def _running(waiter: Waiter, delivered: Sequence[UUID]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.conf import settings
 
@@ -13,7 +13,7 @@ from agents_app import protocol
 from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
-from agents_app.gateway.http import Problem, Response, invalid, json_response
+from agents_app.gateway.http import Problem, Response, invalid, json_response, response_to
 from agents_app.gateway.results import Unstorable, decode_text, result_of
 from devops_manager.lib import announce
 from tasks_app.live_output import Chunk
@@ -42,13 +42,22 @@ _REFUSALS: dict[str, Callable[[], Problem]] = {
 }
 
 
+# What is said of the results of one request, in their order, or why nothing can be said.
+_Told: TypeAlias = "list[dict[str, Any]] | Exception"
+
+
 @dataclass(slots=True)
 class _Submitted:
-    """The results of one request, and whoever waits for their verdicts."""
+    """The results of one request that can be stored; ``verdicts`` has those of the others.
 
-    host: int
+    ``tell`` is given what is said of all of them, once.
+    """
+
+    message: ReportMessage
+    caller: Caller
     results: list[Result]
-    verdicts: asyncio.Future[Sequence[ResultVerdict]]
+    verdicts: dict[UUID, ResultVerdict]
+    tell: Callable[[_Told], object]
 
 
 class Reports:
@@ -79,23 +88,45 @@ class Reports:
         """Whether results are being written."""
         return self._batches.busy
 
+    def take(
+        self, message: ReportMessage, caller: Caller, reply: Callable[[Response], object]
+    ) -> Response | None:
+        """Take a report without output in; ``reply`` is given the answer once it is committed.
+
+        Returns the answer where there is nothing to write. Raises Problem for what it cannot mean.
+        """
+        _refuse_twice(message)
+        submitted = self._submitted(message, caller, lambda told: reply(_response(told)))
+        if submitted.results:
+            self._submit(submitted)
+            return None
+        return _response(self._told(submitted, ()))
+
     async def serve(
         self, message: ReportMessage, caller: Caller, source_ip: str | None
     ) -> Response:
-        """Take one report in and answer it once its results are committed.
+        """Take a report in, output beside it, and return the answer once it is committed.
 
-        Raises Problem when the host may not report; DatabaseAway when nothing could be written.
+        Raises Problem for what it cannot mean, DatabaseAway when output alone cannot be taken.
         """
         _refuse_twice(message)
-        if message.output:
-            results, output = await asyncio.gather(
-                self._take_results(message, caller), self._take_output(message, caller, source_ip)
-            )
-        else:
-            results, output = await self._take_results(message, caller), []
-        return json_response({"results": results, "output": output})
+        written: asyncio.Future[_Told] = asyncio.get_running_loop().create_future()
 
-    async def _take_results(self, message: ReportMessage, caller: Caller) -> list[dict[str, Any]]:
+        def tell(told: _Told) -> None:
+            if not written.done():  # the request was given up
+                written.set_result(told)
+
+        submitted = self._submitted(message, caller, tell)
+        if submitted.results:
+            self._submit(submitted)
+        else:
+            tell(self._told(submitted, ()))
+        output = self._take_output(message, caller, source_ip)
+        return _response(*await asyncio.gather(written, output))
+
+    def _submitted(
+        self, message: ReportMessage, caller: Caller, tell: Callable[[_Told], object]
+    ) -> _Submitted:
         good: list[Result] = []
         verdicts: dict[UUID, ResultVerdict] = {}
         for item in message.results:
@@ -103,15 +134,23 @@ class Reports:
                 good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
             except Unstorable as error:
                 verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
-        if good:
-            self._hosts.reported(caller.host, [result.fence for result in good])
-            answer = asyncio.get_running_loop().create_future()
-            self._batches.add(_Submitted(caller.host, good, answer))
-            for verdict in await answer:
-                verdicts[verdict.fence] = verdict
-        self._refuse(verdicts, caller)
-        self._follow(verdicts, caller)
-        return [_result_answer(verdicts[item.fence]) for item in message.results]
+        return _Submitted(message, caller, good, verdicts, tell)
+
+    def _submit(self, submitted: _Submitted) -> None:
+        fences = [result.fence for result in submitted.results]
+        self._hosts.reported(submitted.caller.host, fences)
+        self._batches.add(submitted)
+
+    def _told(self, submitted: _Submitted, given: Sequence[ResultVerdict]) -> _Told:
+        """Make of what became of the results what their sender is told."""
+        verdicts, caller = submitted.verdicts, submitted.caller
+        verdicts.update((verdict.fence, verdict) for verdict in given)
+        try:
+            self._refuse(verdicts, caller)
+            self._follow(verdicts, caller)
+            return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
+        except Exception as error:  # noqa: BLE001 - one's defect must not reach the rest of a batch
+            return error
 
     def _refuse(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
         for verdict in verdicts.values():
@@ -139,18 +178,17 @@ class Reports:
                 # a defect; nobody may be left waiting for it
                 logger.exception("%d results could not be written", len(results))
             for item in batch:
-                if not item.verdicts.done():
-                    item.verdicts.set_exception(error)
+                item.tell(error)
             return
+        # Other processes hear of it over Redis, and this one too, if Redis is there.
+        self._polls.hint(outcome.wake_hosts)
         start = 0
         for item in batch:
             end = start + len(item.results)
-            if not item.verdicts.done():
-                item.verdicts.set_result(outcome.verdicts[start:end])
+            item.tell(self._told(item, outcome.verdicts[start:end]))
             start = end
-        # Other processes hear of it over Redis, and this one too, if Redis is there.
-        self._polls.hint(outcome.wake_hosts)
-        elsewhere = {item.host for item in batch if not self._hosts.polls_here(item.host)}
+        hosts = {item.caller.host for item in batch}
+        elsewhere = {host for host in hosts if not self._hosts.polls_here(host)}
         if elsewhere:
             await self._announce_free(elsewhere)
 
@@ -192,9 +230,16 @@ class Reports:
         return answers
 
 
+def _response(told: _Told, output: Sequence[dict[str, Any]] = ()) -> Response:
+    if isinstance(told, Exception):
+        return response_to(told, "report")
+    return json_response({"results": told, "output": output})
+
+
 def _keys(item: _Submitted) -> Sequence[Hashable]:
     # One request a host in a batch: what a host sends later is judged later. And no fence twice.
-    return [item.host, *(result.fence.int for result in item.results)]  # a UUID's own hash is slow
+    # (A UUID's own hash is slow.)
+    return [item.caller.host, *(result.fence.int for result in item.results)]
 
 
 def _size(item: _Submitted) -> int:

@@ -17,7 +17,7 @@ from agents_app.gateway.descriptions import Descriptions
 from agents_app.gateway.enrollments import Enrollments
 from agents_app.gateway.garbage import collect_when_idle
 from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
-from agents_app.gateway.http import Response, json_response, unavailable
+from agents_app.gateway.http import SMALL_BODY_BYTES, Response, json_response, unavailable
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
 from agents_app.gateway.reports import Reports
@@ -27,11 +27,14 @@ from agents_app.gateway.wakes import Subscription, ask_for_work
 from devops_manager.lib import fault_points
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agents_app.gateway.authentication import Caller
-    from agents_app.gateway.http import Problem, Receive
+    from agents_app.gateway.http import Exchange, Problem
 
 _READY_SECONDS = 1.0
 _CLAIMED = b'"commands":[{'
+_VERDICT = b'"results":[{'
 
 
 class Service:
@@ -100,34 +103,42 @@ class Service:
         """``enroll``."""
         return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
 
-    async def poll(
-        self, body: bytes, caller: Caller, wait: Problem | None, receive: Receive
-    ) -> Response:
-        """``poll``. A host that has to wait is heard all the same, so that people see it."""
+    def poll(self, body: bytes, caller: Caller, wait: Problem | None, exchange: Exchange) -> None:
+        """``poll``, which is held. A host that has to wait is heard all the same: people see it."""
         message = decode(body, messages.POLL)
-        del body
         if wait is not None:
             self._heartbeats.note(heartbeat_of(caller.host, message))
             raise wait
         if message.host is not None:
             self._descriptions.note(caller.host, message.host)
-        response = await self._polls.serve(message, caller, receive)
-        if fault_points.CHOSEN and _CLAIMED in response.body:
-            fault_points.reach("gateway_exit_after_claim")
-            fault_points.reach("gateway_stop_after_claim")
-        return response
+        reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
+        exchange.hold(self._polls.serve(message, caller, reply))
 
     async def report(
-        self, body: bytes, caller: Caller, wait: Problem | None, source_ip: str | None
-    ) -> Response:
-        """``report``. A quarantined host gets no work, but what it ran is still worth knowing."""
+        self,
+        body: bytes,
+        caller: Caller,
+        wait: Problem | None,
+        exchange: Exchange,
+        source_ip: str | None,
+    ) -> Response | None:
+        """``report``; None where it is held.
+
+        A quarantined host gets no work, but what it ran is still worth knowing.
+        """
         message = decode(body, messages.REPORT)
         if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
             raise wait
-        response = await self._reports.serve(message, caller, source_ip)
-        if fault_points.CHOSEN and message.results:
-            fault_points.reach("gateway_exit_after_report")
-        return response
+        # A large body has its room until its results are written, so its request waits.
+        if message.output or len(body) > SMALL_BODY_BYTES:
+            response = await self._reports.serve(message, caller, source_ip)
+            _reach_faults(response)
+            return response
+        reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
+        at_once = self._reports.take(message, caller, reply)
+        if at_once is None:
+            exchange.hold(_go_on)
+        return at_once
 
     async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
         """``heartbeat``."""
@@ -153,6 +164,28 @@ class Service:
             self._ready_until = time.monotonic() + _READY_SECONDS
         redis = "ok" if self._subscription.connected else "away"
         return json_response({"status": "ok", "database": "ok", "redis": redis})
+
+
+def _faulty(exchange: Exchange) -> Callable[[Response], object]:
+    """Answer, unless a test wants the process to end or to stand still just before."""
+
+    def reply(response: Response) -> bool:
+        _reach_faults(response)
+        return exchange.answer(response)
+
+    return reply
+
+
+def _reach_faults(response: Response) -> None:
+    if fault_points.CHOSEN and _CLAIMED in response.body:
+        fault_points.reach("gateway_exit_after_claim")
+        fault_points.reach("gateway_stop_after_claim")
+    if fault_points.CHOSEN and _VERDICT in response.body:
+        fault_points.reach("gateway_exit_after_report")
+
+
+def _go_on() -> None:
+    """Write results whose sender has left all the same."""
 
 
 def _ask_database() -> None:

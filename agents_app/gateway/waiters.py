@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from agents_app import protocol
+from agents_app.gateway.http import Problem
 from tasks_app.records import Held, Poll
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agents_app.gateway.authentication import Caller
-    from agents_app.gateway.http import Problem, Response
+    from agents_app.gateway.http import Response
     from agents_app.gateway.messages import PollMessage
 
 # A cancel that was answered is answered again after this time, in case that the answer was lost,
@@ -70,11 +71,15 @@ class HostState:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One poll that is being held. ``holding`` maps fences to whether they are finished."""
+    """One poll that is being held. ``holding`` maps fences to whether they are finished.
+
+    ``reply`` is given its answer, once.
+    """
 
     state: HostState
     message: PollMessage
     caller: Caller
+    reply: Callable[[Response], object]
     holding: dict[UUID, bool]
     hold_until: float
     first: bool = True
@@ -82,8 +87,6 @@ class Waiter:
     queued: bool = False
     done: bool = False
     read_hint: int = 0
-    answer: Response | Problem | None = None
-    parked: asyncio.Task[object] | None = None
     hold_timer: asyncio.TimerHandle | None = None
     again_timer: asyncio.TimerHandle | None = None
 
@@ -93,22 +96,17 @@ class Waiter:
         return (self.message.run, self.message.seq)
 
     def finish(self, answer: Response | Problem) -> None:
-        """Give the poll its answer; its parked request goes on. Later answers are dropped."""
+        """Give the poll its answer. Later answers are dropped."""
         if self.done:
             return
-        self.answer = answer
-        self._end()
-        if self.parked is not None:
-            self.parked.cancel()
+        self.leave()
+        self.reply(answer.response() if isinstance(answer, Problem) else answer)
 
     def leave(self) -> None:
-        """Forget the poll: its client is gone."""
-        self._end()
+        """Forget the poll: it has its answer, or its client is gone."""
+        self.done = True
         if self.state.current is self:
             self.state.current = None
-
-    def _end(self) -> None:
-        self.done = True
         for timer in (self.hold_timer, self.again_timer):
             if timer is not None:
                 timer.cancel()

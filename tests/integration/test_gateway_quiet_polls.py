@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agents_app.gateway.http import ClientGone
 from hosts_app.models import Host, HostHeartbeat
 from tasks_app.models import CommandHost
 from tests.factories import make_host, started_task
@@ -37,13 +36,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - it is the product's state that is waited for
             await asyncio.sleep(0.005)
-
-
-async def leave(client: Client) -> None:
-    """Close a poll's connection, and see it forgotten."""
-    client.left.set()
-    with pytest.raises(ClientGone):
-        await client.answer
 
 
 def test_a_short_command_costs_one_look_up(host: Host, parts: Callable[[], Parts]) -> None:
@@ -79,7 +71,7 @@ def test_slots_that_were_filled_by_all_there_was_cost_no_look_up_when_they_get_f
         assert await made.report(host, second) == ["accepted"]
         await asyncio.sleep(0.3)  # longer than an acknowledgement waits for a result
         assert made.database.look_ups == 1
-        await leave(following)
+        following.leave()
 
     asyncio.run(scene())
 
@@ -92,7 +84,7 @@ def test_that_a_command_runs_is_written_down_soon(host: Host, parts: Callable[[]
         (fence,) = await fences_of(Client(made, host))
         following = Client(made, host, seq=2, holding={fence: "running"})
         await until(lambda: made.database.look_ups == 2)
-        await leave(following)
+        following.leave()
 
     asyncio.run(scene())
     assert CommandHost.objects.get().status == "running"
@@ -124,7 +116,7 @@ def test_a_poll_that_lists_what_was_reported_meanwhile_needs_no_look_up(
         following = Client(made, host, seq=2, holding={fence: "finished"})
         await asyncio.sleep(0.05)
         assert made.database.look_ups == 1
-        await leave(following)
+        following.leave()
 
     asyncio.run(scene())
 
@@ -160,7 +152,7 @@ def test_a_slot_that_gets_free_brings_the_next_command(
         after = Client(made, host, seq=3, holding={second: "running", third: "running"})
         assert await made.report(host, second, third) == ["accepted"] * 2
         await until(lambda: not made.hosts.state(host.pk, 0.0).full)
-        await leave(after)
+        after.leave()
 
     asyncio.run(scene())
 

@@ -13,11 +13,12 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from agents_app.gateway.connections import AgentConnection
-from agents_app.gateway.http import ANSWER_AT_ONCE, Receive, Response, Scope, Send, answer
+from agents_app.gateway.http import EXCHANGE, Exchange, Receive, Response, Scope, Send, respond
 
 # More than the kernel takes of what nobody reads.
 LARGE = 16 * 1024 * 1024
 REQUEST = b"GET /%d HTTP/1.1\r\nhost: x\r\n\r\n"
+HELD = b"POST /held HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 
 
 class Application:
@@ -28,30 +29,27 @@ class Application:
         self.asked = asyncio.Queue[str]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        really = scope["extensions"][ANSWER_AT_ONCE]
-
-        def note(*parts: Any) -> bool:
-            self.at_once.append(really(*parts))
-            return self.at_once[-1]
-
-        scope["extensions"] = {ANSWER_AT_ONCE: note}
+        response = Response(200, scope["path"][1:].encode() * LARGE)
+        self.at_once.append(scope["extensions"][EXCHANGE].answer(response))
         self.asked.put_nowait(scope["path"])
-        await answer(scope, send, Response(200, scope["path"][1:].encode() * LARGE))
+        if not self.at_once[-1]:
+            await respond(send, response)
 
 
-class Waiting:
-    """Holds a request until its client leaves, as a poll is held; answers any other at once."""
+class Holding:
+    """Holds every request to /held; answers any other at once."""
 
     def __init__(self) -> None:
-        self.held = asyncio.Event()
+        self.held = asyncio.Queue[Exchange]()
+        self.gone = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/1":
-            self.held.set()
-            while (await receive())["type"] != "http.disconnect":
-                pass
+        exchange: Exchange = scope["extensions"][EXCHANGE]
+        if scope["path"] == "/held":
+            exchange.hold(self.gone.set)
+            self.held.put_nowait(exchange)
         else:
-            await answer(scope, send, Response(200, b"{}"))
+            assert exchange.answer(Response(200, b"{}"))
 
 
 @asynccontextmanager
@@ -111,15 +109,67 @@ def test_a_client_that_does_not_read_gets_its_answers_whole_and_in_order() -> No
         assert head.lower().count(b"content-length: ") == 1
 
 
+def test_a_held_request_is_answered_later_and_its_connection_goes_on() -> None:
+    async def exchange() -> None:
+        application = Holding()
+        async with serving(application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            for body in (b"first", b"second"):
+                writer.write(HELD)
+                held = await asyncio.wait_for(application.held.get(), 10)
+                assert held.answer(Response(200, body))
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+                assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert await reader.readexactly(len(body)) == body
+            assert not application.gone.is_set()
+            writer.write(REQUEST % 1)
+            assert b" 200 " in await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+
+    asyncio.run(exchange())
+
+
+def test_who_holds_a_request_is_told_when_its_client_leaves_and_answers_nobody() -> None:
+    async def exchange() -> None:
+        application = Holding()
+        async with serving(application) as address:
+            _reader, writer = await asyncio.open_connection(*address)
+            writer.write(HELD)
+            held = await asyncio.wait_for(application.held.get(), 10)
+            writer.close()
+            await asyncio.wait_for(application.gone.wait(), 10)
+            held.answer(Response(200, b"too late"))
+            application.gone.clear()
+            held.hold(application.gone.set)
+            assert application.gone.is_set()
+
+    asyncio.run(exchange())
+
+
+def test_what_is_sent_before_a_held_request_is_answered_is_not_read() -> None:
+    async def exchange() -> None:
+        application = Holding()
+        async with serving(application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(HELD + REQUEST % 1)
+            held = await asyncio.wait_for(application.held.get(), 10)
+            held.answer(Response(200, b"{}"))
+            told = await asyncio.wait_for(reader.read(), 10)
+            assert told.count(b"HTTP/1.1") == told.count(b"connection: close") == 1
+            writer.close()
+
+    asyncio.run(exchange())
+
+
 def test_a_connection_that_ends_leaves_nothing_for_the_garbage_collector() -> None:
     """A client leaves amid its request, another asks for the end with it."""
 
     async def exchange() -> None:
-        application = Waiting()
+        application = Holding()
         async with serving(application) as address:
             _reader, writer = await asyncio.open_connection(*address)
-            writer.write(REQUEST % 1)
-            await asyncio.wait_for(application.held.wait(), 10)
+            writer.write(HELD)
+            await asyncio.wait_for(application.held.get(), 10)
             writer.close()
             reader, writer = await asyncio.open_connection(*address)
             writer.write(b"GET /2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
