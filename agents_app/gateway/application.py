@@ -136,7 +136,9 @@ class Gateway:
         request.headers.body_bytes(request.limit)
         if name == "enroll":
             return await service.enroll(await request.body(), request.source_ip)
-        caller, wait = await service.identify(request.headers.authorization)
+        caller, wait = service.recognize(request.headers.authorization), None
+        if caller is None:
+            caller, wait = await service.identify(request.headers.authorization)
         body = await request.body()
         if name == "poll":
             service.poll(body, caller, wait, request.exchange)

@@ -50,10 +50,14 @@ class Caller:
 
 @dataclass(slots=True)
 class _Known:
-    """A credential as it is stored, and the caller that who proves it is."""
+    """A credential as it is stored, and the caller that who proves it is.
+
+    ``waits``: its host may not be served now.
+    """
 
     stored: StoredCredential
     caller: Caller
+    waits: bool
 
 
 @dataclass(slots=True)
@@ -129,22 +133,24 @@ class Authentication:
         self._wanted: dict[str, asyncio.Future[_Known | None]] = {}
         self._lookups = GroupCommit(self._look_up, limit=batch_limit)
 
-    async def identify(self, authorization: bytes) -> tuple[Caller, Problem | None]:
-        """Return who proved to be whom, and why that host may not be served, if it may not.
-
-        Raises Problem (401) for anybody unknown, DatabaseAway when that cannot be told.
-        """
+    def recognize(self, authorization: bytes) -> Caller | None:
+        """Return who proved to be whom a moment ago and may be served; None for anybody else."""
         entry = self._entries.get(authorization[_PREFIX_IN_HEADER].decode("latin-1"))
         if (
             entry is not None
-            and entry.known is not None
+            and (known := entry.known) is not None
+            and not known.waits
             and entry.good_until > time.monotonic()
             and compare_digest(authorization, entry.proved)
         ):
-            return entry.known.caller, _reason_to_wait(entry.known.stored)
-        return await self._prove(authorization)
+            return known.caller
+        return None
 
-    async def _prove(self, authorization: bytes) -> tuple[Caller, Problem | None]:
+    async def identify(self, authorization: bytes) -> tuple[Caller, Problem | None]:
+        """Return who proves to be whom, and why that host may not be served, if it may not.
+
+        Raises Problem (401) for anybody unknown, DatabaseAway when that cannot be told.
+        """
         plain = _bearer(authorization)
         prefix = secrets.split(plain, protocol.CREDENTIAL_PREFIX)
         if prefix is None:
@@ -194,7 +200,7 @@ class Authentication:
             self._prefixes.clear()
         for item in batch:
             stored = found.get(item.prefix)
-            known = None if stored is None else _Known(stored, _caller(stored))
+            known = None if stored is None else _known(stored)
             if revocations == self._revocations:
                 self._keep(item.prefix, known, asked_at)
             self._wanted.pop(item.prefix, None)
@@ -211,7 +217,7 @@ class Authentication:
     def _keep(self, prefix: str, known: _Known | None, asked_at: float) -> None:
         if known is None:
             seconds = UNKNOWN_CACHE_SECONDS
-        elif _reason_to_wait(known.stored) is not None:
+        elif known.waits:
             seconds = WAITING_CACHE_SECONDS
         else:
             seconds = self._cache_seconds
@@ -222,8 +228,9 @@ class Authentication:
         self._entries[prefix] = _Entry(known, asked_at + seconds)
 
 
-def _caller(stored: StoredCredential) -> Caller:
-    return Caller(host=stored.host, host_id=stored.host_id, generation=stored.generation)
+def _known(stored: StoredCredential) -> _Known:
+    caller = Caller(host=stored.host, host_id=stored.host_id, generation=stored.generation)
+    return _Known(stored, caller, _reason_to_wait(stored) is not None)
 
 
 def _bearer(authorization: bytes) -> str:

@@ -96,6 +96,7 @@ class Polls:
         self._authentication = authentication
         self._answers = PollAnswers()
         self._draining = False
+        self._loop = asyncio.get_running_loop()  # each time that is asked, it is a system call
         # Often enough that no host is declared offline that polls.
         self._hold_seconds = settings.DM_POLL_HOLD_SECONDS
         spare = settings.DM_OFFLINE_AFTER_SECONDS - self._hold_seconds
@@ -156,8 +157,7 @@ class Polls:
     def _register(
         self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
     ) -> Waiter:
-        loop = asyncio.get_running_loop()
-        state = self._hosts.state(caller.host, loop.time())
+        state = self._hosts.state(caller.host, self._loop.time())
         held = state.current
         pair = (message.run, message.seq)
         if held is not None and held.message.journal_id == message.journal_id:
@@ -174,7 +174,7 @@ class Polls:
             caller=caller,
             reply=reply,
             holding=holding_of(state, message),
-            hold_until=loop.time() + hold,
+            hold_until=self._loop.time() + hold,
             final=hold <= 0,
         )
         answered = state.answered
@@ -188,7 +188,7 @@ class Polls:
         else:
             self._look(waiter)
         if not waiter.final:
-            waiter.hold_timer = loop.call_at(waiter.hold_until, self._end_hold, waiter)
+            waiter.hold_timer = self._loop.call_at(waiter.hold_until, self._end_hold, waiter)
         return waiter
 
     def _end_hold(self, waiter: Waiter) -> None:
@@ -203,8 +203,7 @@ class Polls:
 
     def _acknowledge_later(self, waiter: Waiter, delivered: Sequence[UUID]) -> None:
         if _running(waiter, delivered):
-            loop = asyncio.get_running_loop()
-            waiter.again_timer = loop.call_later(
+            waiter.again_timer = self._loop.call_later(
                 ACKNOWLEDGE_SECONDS, self._acknowledge, waiter, delivered
             )
 
@@ -215,13 +214,12 @@ class Polls:
     def _look_in(self, seconds: float, waiter: Waiter) -> None:
         if waiter.again_timer is not None:
             waiter.again_timer.cancel()
-        loop = asyncio.get_running_loop()
-        waiter.again_timer = loop.call_later(seconds, self._look, waiter)
+        waiter.again_timer = self._loop.call_later(seconds, self._look, waiter)
 
     def _heard(self, waiter: Waiter) -> None:
         """Write down that the host was heard, unless that was done just now."""
         state, message = waiter.state, waiter.message
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         said = (message.boot_id, message.agent_version)
         if now - state.heard_at >= self._heard_seconds or state.heard != said:
             state.heard_at, state.heard = now, said
@@ -284,7 +282,7 @@ class Polls:
             state.answered = None
         state.cleared = max(state.cleared, waiter.read_hint)
         state.full = answer.more
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         due, next_due = due_cancels(state, waiter.message.instance_id, answer.cancel, now)
         if answer.commands or due or waiter.final or self._draining:
             self._answer(waiter, answer, now)

@@ -247,6 +247,8 @@ def _size(item: _Submitted) -> int:
 
 
 def _refuse_twice(message: ReportMessage) -> None:
+    if len(message.results) < 2:
+        return
     seen: set[UUID] = set()
     for at, item in enumerate(message.results):
         if item.fence in seen:

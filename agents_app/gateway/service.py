@@ -95,6 +95,10 @@ class Service:
         self._database.close()
         self._slow_database.close()
 
+    def recognize(self, authorization: bytes) -> Caller | None:
+        """Return the calling host if it is known and may be served."""
+        return self._authentication.recognize(authorization)
+
     async def identify(self, authorization: bytes) -> tuple[Caller, Problem | None]:
         """Return the calling host, and why it may not be served, if it may not."""
         return await self._authentication.identify(authorization)
