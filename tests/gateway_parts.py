@@ -50,10 +50,12 @@ class StoppingDatabase(DatabaseThreads):
 class Parts:
     """The parts that serve polls and reports, put together as the service does."""
 
-    def __init__(self) -> None:
-        self.database = StoppingDatabase()
+    def __init__(self, database: Any = None) -> None:
+        self.database = database or StoppingDatabase()
         self.hosts = Hosts()
-        authentication = Authentication(self.database, cache_seconds=30, batch_limit=10)
+        authentication = self.authentication = Authentication(
+            self.database, cache_seconds=30, batch_limit=10
+        )
         self.polls = Polls(
             self.database,
             hosts=self.hosts,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from agents_app import protocol
-from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.http import Problem
 from agents_app.services.credentials import StoredCredential, find_credentials
@@ -179,13 +179,12 @@ class Authentication:
         entry = self._entries.get(prefix)
         if entry is not None and entry.good_until > time.monotonic():
             return entry.known
-        wanted = self._wanted.get(prefix)
-        if wanted is None:
-            wanted = asyncio.get_running_loop().create_future()
-            self._wanted[prefix] = wanted
-            self._lookups.add(_Wanted(prefix, wanted))
+        if prefix not in self._wanted:
+            self._wanted[prefix] = asyncio.get_running_loop().create_future()
+            self._lookups.add(_Wanted(prefix, self._wanted[prefix]))
         # Many requests may wait for one answer; one that gives up must not take it from the rest.
-        return await asyncio.shield(wanted)
+        # (Not by a name of its own: it may get an error, which has this frame.)
+        return await asyncio.shield(self._wanted[prefix])
 
     async def _look_up(self, batch: Sequence[_Wanted]) -> None:
         asked_at = time.monotonic()
@@ -210,7 +209,7 @@ class Authentication:
         for item in batch:
             self._wanted.pop(item.prefix, None)
             item.answer.set_exception(
-                error if isinstance(error, DatabaseAway) else RuntimeError(str(error))
+                detached(error) if isinstance(error, DatabaseAway) else RuntimeError(str(error))
             )
             item.answer.exception()  # whoever waited may have left
 

@@ -145,13 +145,15 @@ class AgentConnection(asyncio.Protocol):
                 self._refuse(431)
 
     def pause_writing(self) -> None:
-        """Have ``send`` wait: the client does not read."""
+        """Have ``send`` wait, and read nothing more: the client does not read."""
         self._drained = self._loop.create_future()
+        self._pause_reading()
 
     def resume_writing(self) -> None:
-        """Let ``send`` go on."""
+        """Let ``send`` and the client go on."""
         _wake(self._drained)
         self._drained = None
+        self._resume_reading()
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is under way: the process ends."""
@@ -231,9 +233,8 @@ class AgentConnection(asyncio.Protocol):
             return
         self._body.append(body)
         self._buffered += len(body)
-        if self._buffered > BUFFERED_BYTES and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._buffered > BUFFERED_BYTES:
+            self._pause_reading()
         _wake(self._waiter)
 
     def on_message_complete(self) -> None:
@@ -294,8 +295,7 @@ class AgentConnection(asyncio.Protocol):
             self._transport.close()
             return
         self._reset()
-        if self._paused:
-            self._resume_reading()
+        self._resume_reading()
         self._wait_for_request()
 
     async def receive(self) -> Message:
@@ -318,8 +318,13 @@ class AgentConnection(asyncio.Protocol):
         self._taken = self._complete
         return {"type": "http.request", "body": body, "more_body": not self._complete}
 
+    def _pause_reading(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
     def _resume_reading(self) -> None:
-        if self._paused and self._transport is not None:
+        if self._paused and self._drained is None and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
 
@@ -330,18 +335,16 @@ class AgentConnection(asyncio.Protocol):
             return
         self._on_gone = on_gone
         self._scope = _HELD
+        self._resume_reading()  # who does not read does not hear that the client leaves
 
     def answer(self, response: Response) -> bool:
         """Send a whole answer, and end the request if it is held."""
         held, self._on_gone = self._on_gone is not None, None
-        if not held and (
-            self._drained is not None or self._scope is None or self._scope["method"] == "HEAD"
-        ):
+        if not held and (self._scope is None or self._scope["method"] == "HEAD"):
             return False
         if not (self._gone or self._transport is None or self._transport.is_closing()):
             self._status = response.status
-            head = self._head_of(response.status, head_of(response))
-            self._transport.write(head + response.body)
+            self._transport.write(self._head_of(response.status, head_of(response)) + response.body)
         if held:
             self._end()
         return True

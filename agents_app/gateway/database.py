@@ -23,6 +23,15 @@ class DatabaseAway(Exception):
     """PostgreSQL cannot be reached, or gave up on this work; nothing was answered yet."""
 
 
+def detached(error: Exception) -> Exception:
+    """Return an error without the frames that it came through.
+
+    They hold who waits for it, who is given it: a circle, with all that was sent, that only the
+    garbage collector finds, which rests.
+    """
+    return error.with_traceback(None)
+
+
 class DatabaseThreads:
     """A few threads for database work; each takes a connection from the pool for one call."""
 

@@ -61,6 +61,11 @@ class GroupCommit(Generic[T]):
         """Whether a batch is under way."""
         return bool(self._runners)
 
+    async def finish(self) -> None:
+        """Return when nothing waits and nothing is under way."""
+        while self._runners:
+            await asyncio.wait([runner for runner in self._runners if runner is not None])
+
     async def _drain(self) -> None:
         try:
             while batch := self._take():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
 from hosts_app.services import Heartbeat, Load, record_heartbeats
 
@@ -43,19 +43,22 @@ class Heartbeats:
         """Write a heartbeat and return when it is committed. Raises DatabaseAway."""
         written = asyncio.get_running_loop().create_future()
         self._batches.add(_Beat(beat, written))
-        await written
+        try:
+            await written
+        finally:
+            del written  # it has the error, which has this frame
 
     async def _write(self, batch: Sequence[_Beat]) -> None:
         failure: Exception | None = None
         try:
             await self._database.run(record_heartbeats, [item.beat for item in batch])
         except DatabaseAway as error:
-            failure = error
+            failure = detached(error)
             logger.warning("%d heartbeats were not written: %s", len(batch), error)
         except Exception as error:
             # a defect; nobody may be left waiting for it
-            failure = error
             logger.exception("%d heartbeats were not written", len(batch))
+            failure = detached(error)
         for item in batch:
             if item.written is None or item.written.done():
                 continue

@@ -111,8 +111,7 @@ class Exchange(Protocol):
     def answer(self, response: Response) -> bool:
         """Send a whole answer without waiting; a held request ends with it.
 
-        Returns False, with nothing sent, where the client does not read or wants a head only: then
-        ``respond`` can. That of a held request is always sent.
+        Returns False, with nothing sent, where the client wants a head only: ``respond`` can that.
         """
 
 

@@ -254,7 +254,16 @@ class Polls:
                 waiter.state.answered = None
                 waiter.finish(failure())
             else:
-                self._settle(waiter, answers.get(waiter.state.host))
+                self._settle_or_fail(waiter, answers.get(waiter.state.host))
+
+    def _settle_or_fail(self, waiter: Waiter, answer: Answer | None) -> None:
+        try:
+            self._settle(waiter, answer)
+        except Exception:
+            # a defect; nobody of the batch may be left waiting for it
+            logger.exception("a poll of host %d was not answered", waiter.state.host)
+            waiter.state.answered = None
+            waiter.finish(_defect())
 
     def _settle(self, waiter: Waiter, answer: Answer | None) -> None:
         if waiter.done:  # its client left, or a greater poll came: that one is looked up anyway

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from agents_app import protocol
 from agents_app.gateway import authentication as auth
-from agents_app.gateway.database import DatabaseAway
+from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.http import Problem, Response, invalid, json_response, response_to
 from agents_app.gateway.results import Unstorable, decode_text, result_of
@@ -88,6 +88,10 @@ class Reports:
         """Whether results are being written."""
         return self._batches.busy
 
+    async def finish(self) -> None:
+        """Return when no results are being written."""
+        await self._batches.finish()
+
     def take(
         self, message: ReportMessage, caller: Caller, reply: Callable[[Response], object]
     ) -> Response | None:
@@ -150,7 +154,7 @@ class Reports:
             self._follow(verdicts, caller)
             return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
         except Exception as error:  # noqa: BLE001 - one's defect must not reach the rest of a batch
-            return error
+            return detached(error)
 
     def _refuse(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
         for verdict in verdicts.values():
@@ -178,14 +182,14 @@ class Reports:
                 # a defect; nobody may be left waiting for it
                 logger.exception("%d results could not be written", len(results))
             for item in batch:
-                item.tell(error)
+                _tell(item, detached(error))
             return
         # Other processes hear of it over Redis, and this one too, if Redis is there.
         self._polls.hint(outcome.wake_hosts)
         start = 0
         for item in batch:
             end = start + len(item.results)
-            item.tell(self._told(item, outcome.verdicts[start:end]))
+            _tell(item, self._told(item, outcome.verdicts[start:end]))
             start = end
         hosts = {item.caller.host for item in batch}
         elsewhere = {host for host in hosts if not self._hosts.polls_here(host)}
@@ -228,6 +232,14 @@ class Reports:
                 }
             )
         return answers
+
+
+def _tell(item: _Submitted, told: _Told) -> None:
+    try:
+        item.tell(told)
+    except Exception:
+        # a defect; it must not reach the rest of a batch
+        logger.exception("host %d was not told what became of its results", item.caller.host)
 
 
 def _response(told: _Told, output: Sequence[dict[str, Any]] = ()) -> Response:

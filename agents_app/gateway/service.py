@@ -91,6 +91,7 @@ class Service:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._reports.finish()  # of those who have left, too
         await self._live_output.close()
         self._database.close()
         self._slow_database.close()
