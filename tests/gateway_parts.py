@@ -14,7 +14,7 @@ from django.db import connection
 
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication, Caller
-from agents_app.gateway.database import DatabaseThreads
+from agents_app.gateway.database import DatabaseAway, DatabaseThreads
 from agents_app.gateway.heartbeats import Heartbeats
 from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
@@ -34,6 +34,7 @@ class StoppingDatabase(DatabaseThreads):
         self.committed = asyncio.Event()
         self.go_on = asyncio.Event()
         self.look_ups = 0
+        self.fails = False
         self.heartbeats = 0
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -42,6 +43,8 @@ class StoppingDatabase(DatabaseThreads):
             self.look_ups += 1
             self.committed.set()
             await self.go_on.wait()
+            if self.fails:
+                raise DatabaseAway("a test wants it so")
         elif function is record_heartbeats:
             self.heartbeats += 1
         return answer
@@ -92,19 +95,28 @@ class Client:
         holding: Mapping[str, Literal["accepted", "running", "finished"]] = MappingProxyType({}),
         **changes: Any,
     ) -> None:
+        self.replies: list[Response] = []
         self.answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         message = messages.PollMessage(
-            journal_id=UUID(int=1),
             run=1,
-            instance_id=UUID(int=2),
             seq=seq,
             holding=tuple(messages.HeldMessage(UUID(f), state) for f, state in holding.items()),
-            **{"wait_seconds": 20.0, **changes},
+            **{
+                "journal_id": UUID(int=1),
+                "instance_id": UUID(int=2),
+                "wait_seconds": 20.0,
+                **changes,
+            },
         )
         try:
-            self.leave = parts.polls.serve(message, caller_of(host), self.answer.set_result)
+            self.leave = parts.polls.serve(message, caller_of(host), self._reply)
         except Problem as refused:
-            self.answer.set_result(refused.response())
+            self._reply(refused.response())
+
+    def _reply(self, response: Response) -> None:
+        self.replies.append(response)
+        if not self.answer.done():
+            self.answer.set_result(response)
 
 
 def caller_of(host: Host) -> Caller:

@@ -342,9 +342,15 @@ class AgentConnection(asyncio.Protocol):
         held, self._on_gone = self._on_gone is not None, None
         if not held and (self._scope is None or self._scope["method"] == "HEAD"):
             return False
-        if not (self._gone or self._transport is None or self._transport.is_closing()):
-            self._status = response.status
-            self._transport.write(self._head_of(response.status, head_of(response)) + response.body)
+        try:
+            if not (self._gone or self._transport is None or self._transport.is_closing()):
+                self._status = response.status
+                head = self._head_of(response.status, head_of(response))
+                self._transport.write(head + response.body)
+        except Exception:
+            # a defect; who answers later answers many, and none may wait for another's
+            logger.exception("an answer with status %d was not sent", response.status)
+            self._close = True
         if held:
             self._end()
         return True

@@ -153,7 +153,10 @@ class Reports:
             self._refuse(verdicts, caller)
             self._follow(verdicts, caller)
             return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
-        except Exception as error:  # noqa: BLE001 - one's defect must not reach the rest of a batch
+        except Exception as error:
+            # one's defect must not reach the rest of a batch
+            if not isinstance(error, Problem):
+                logger.exception("host %d: a report was not answered", caller.host)
             return detached(error)
 
     def _refuse(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:

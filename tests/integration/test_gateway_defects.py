@@ -18,7 +18,46 @@ from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response
 from tasks_app.records import Answer
 from tests.factories import make_host, started_task
-from tests.gateway_parts import Client, Parts, caller_of, fences_of
+from tests.gateway_parts import Client, Parts, caller_of, fences_of, in_database
+
+
+def test_a_poll_is_answered_once(transactional_db: None) -> None:
+    """An older poll's look-up ends after a newer one took its place, on the same connection."""
+    host = make_host()
+
+    async def scene() -> None:
+        parts = Parts()
+        older = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        newer = Client(parts, host, seq=2, wait_seconds=0.0)
+        parts.database.fails = True
+        parts.database.go_on.set()
+        assert (await asyncio.wait_for(newer.answer, 10)).status == 503
+        assert [reply.status for reply in older.replies] == [409]
+        assert len(newer.replies) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_poll_that_leaves_does_not_take_the_newer_one_with_it(transactional_db: None) -> None:
+    """Another journal's poll is looked up beside the held one, and its client leaves."""
+    host = make_host()
+
+    async def scene() -> None:
+        parts = Parts()
+        parts.database.go_on.set()
+        held = Client(parts, host)
+        await asyncio.wait_for(parts.database.committed.wait(), 10)
+        parts.database.go_on.clear()
+        other = Client(parts, host, journal_id=uuid.UUID(int=9), instance_id=uuid.UUID(int=8))
+        other.leave()
+        assert parts.hosts.held() == [host.pk]
+        parts.database.go_on.set()
+        await in_database(lambda: started_task([host]))
+        parts.polls.hint([host.pk])
+        assert len(await fences_of(held)) == 1
+
+    asyncio.run(scene())
 
 
 def test_a_poll_that_meets_a_defect_leaves_the_others_of_its_batch_alone(

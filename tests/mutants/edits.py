@@ -128,6 +128,17 @@ MUTANTS = (
         "tests/protocol/test_wakes.py::test_a_wake_during_the_first_look_up_is_not_missed",
     ),
     Mutant(
+        "a poll is answered twice, the second time on whatever its connection asks by then",
+        (
+            Edit(
+                "agents_app/gateway/waiters.py",
+                "        if self.done:\n            return\n        self.leave()\n",
+                "        self.leave()\n",
+            ),
+        ),
+        "tests/integration/test_gateway_defects.py::test_a_poll_is_answered_once",
+    ),
+    Mutant(
         "a job goes on in the transaction that another was torn out of",
         (
             Edit(

@@ -7,6 +7,7 @@ import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
@@ -33,10 +34,14 @@ class Holding:
         if scope["path"] == "/held":
             while (await receive())["more_body"]:
                 pass
-            exchange.hold(self.gone.set)
+            # As with a poll: what is told of the end knows the connection.
+            exchange.hold(partial(self._left, exchange))
             self.held.put_nowait(exchange)
         else:
             assert exchange.answer(Response(200, b"{}"))
+
+    def _left(self, _exchange: Exchange) -> None:
+        self.gone.set()
 
 
 @asynccontextmanager
@@ -85,6 +90,20 @@ def test_a_held_request_is_answered_later_and_its_connection_goes_on() -> None:
             assert not application.gone.is_set()
             writer.write(REQUEST % 1)
             assert b" 200 " in await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+
+    asyncio.run(exchange())
+
+
+def test_an_answer_that_cannot_be_sent_ends_its_connection() -> None:
+    async def exchange() -> None:
+        application = Holding()
+        async with serving(application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(HELD)
+            held = await asyncio.wait_for(application.held.get(), 10)
+            held.answer(Response(999, b"no such status"))
+            assert await asyncio.wait_for(reader.read(), 10) == b""
             writer.close()
 
     asyncio.run(exchange())
