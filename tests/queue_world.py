@@ -41,6 +41,19 @@ def start(task: Task) -> Task:
     return started
 
 
+def task_whose_host_is_gone_by_its_turn() -> tuple[Task, Host]:
+    """Make a task that may start now, and whose host was disabled while it waited.
+
+    For tests in which one task may run at once.
+    """
+    one, two = make_hosts(2)
+    first, second = started_task([one]), make_task([two])
+    lifecycle.start_task(actor=SYSTEM, task_id=second.task_id)
+    Host.objects.filter(pk=two.pk).update(status=HostStatus.DISABLED)
+    lifecycle.cancel_task(actor=SYSTEM, task_id=first.task_id)
+    return second, two
+
+
 def started_task(hosts: list[Host], steps: int = 1, **fields: Any) -> Task:
     """Create and start a task."""
     return start(make_task(hosts, steps, **fields))

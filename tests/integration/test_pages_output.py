@@ -11,13 +11,16 @@ from django.db.models.functions import Now
 from django.test import override_settings
 from django.utils import translation
 
-from devops_manager.access.actors import SYSTEM
-from hosts_app.models import Host
 from tasks_app.models import CommandHost
 from tasks_app.records import StreamOutput
-from tasks_app.services import admission, lifecycle, sweeps
+from tasks_app.services import admission, sweeps
 from tests.pages_world import html, running_task, visitor
-from tests.queue_world import make_hosts, make_task, only, started_task
+from tests.queue_world import (
+    make_hosts,
+    only,
+    started_task,
+    task_whose_host_is_gone_by_its_turn,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -127,20 +130,15 @@ def test_why_a_command_ended_is_said_in_the_readers_language() -> None:
 
 @override_settings(DM_MAX_CONCURRENT_TASKS=1)
 def test_why_a_task_failed_in_the_queue_is_said_in_the_readers_language() -> None:
-    one, two = make_hosts(2)
-    first = started_task([one])
-    second = make_task([two])
-    lifecycle.start_task(actor=SYSTEM, task_id=second.task_id)
-    Host.objects.filter(pk=two.pk).update(status="disabled")
-    lifecycle.cancel_task(actor=SYSTEM, task_id=first.task_id)
+    task, host = task_whose_host_is_gone_by_its_turn()
     with translation.override("zh-hans"):
         admission.admit_tasks()
     client = visitor()
-    assert f"host disabled: {two.host_id}" in html(client.get(f"/tasks/{second.task_id}"))
+    assert f"host disabled: {host.host_id}" in html(client.get(f"/tasks/{task.task_id}"))
     client.cookies["django_language"] = "zh-hans"
-    text = html(client.get(f"/tasks/{second.task_id}"))
+    text = html(client.get(f"/tasks/{task.task_id}"))
     assert "轮到该任务时，目标所指定的对象已有缺失。" in text
-    assert str(two.host_id) in text
+    assert str(host.host_id) in text
 
 
 def test_a_stream_is_a_file_that_no_browser_shows() -> None:

@@ -10,7 +10,6 @@ from django.test import override_settings
 
 from devops_manager.access.actors import SYSTEM
 from devops_manager.lib.errors import Conflict, InvalidInput, LimitReached
-from hosts_app.models import Host
 from tasks_app.models import Command, CommandHost, SweepTick, Task, TaskWindow
 from tasks_app.services import admission, dispatch, fan_out, lifecycle, sweeps
 from tests.queue_world import (
@@ -21,6 +20,7 @@ from tests.queue_world import (
     outcomes,
     started_task,
     states,
+    task_whose_host_is_gone_by_its_turn,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -189,16 +189,11 @@ def test_admission_by_priority_then_age_and_a_full_queue_says_so() -> None:
 
 @override_settings(DM_MAX_CONCURRENT_TASKS=1)
 def test_a_queued_task_whose_target_is_gone_fails_and_says_why() -> None:
-    one, two = make_hosts(2)
-    first = started_task([one])
-    second = make_task([two])
-    lifecycle.start_task(actor=SYSTEM, task_id=second.task_id)
-    Host.objects.filter(pk=two.pk).update(status="disabled")
-    lifecycle.cancel_task(actor=SYSTEM, task_id=first.task_id)
+    task, host = task_whose_host_is_gone_by_its_turn()
     admission.admit_tasks()
-    second.refresh_from_db()
-    assert (second.status, second.error_code) == ("failed", "unknown_target")
-    assert str(two.host_id) in second.error_message
+    task.refresh_from_db()
+    assert (task.status, task.error_code) == ("failed", "unknown_target")
+    assert str(host.host_id) in task.error_message
 
 
 def test_an_empty_target_cannot_be_started() -> None:

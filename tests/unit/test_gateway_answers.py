@@ -75,47 +75,47 @@ async def whole(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     return head, await reader.readexactly(LARGE)
 
 
+@asynccontextmanager
+async def held_request(
+    request: bytes = HELD,
+) -> AsyncIterator[tuple[Holding, Exchange, asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Send a request that is held; give who holds it, the request, and its client's two ends."""
+    application = Holding()
+    async with serving(application) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request)
+        held = await asyncio.wait_for(application.held.get(), 10)
+        yield application, held, reader, writer
+        writer.close()
+
+
 def test_a_held_request_is_answered_later_and_its_connection_goes_on() -> None:
     async def exchange() -> None:
-        application = Holding()
-        async with serving(application) as address:
-            reader, writer = await asyncio.open_connection(*address)
+        async with held_request() as (application, held, reader, writer):
             for body in (b"first", b"second"):
-                writer.write(HELD)
-                held = await asyncio.wait_for(application.held.get(), 10)
                 assert held.answer(Response(200, body))
                 head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
                 assert head.startswith(b"HTTP/1.1 200 OK\r\n")
                 assert await reader.readexactly(len(body)) == body
+                writer.write(HELD)
+                held = await asyncio.wait_for(application.held.get(), 10)
             assert not application.gone.is_set()
-            writer.write(REQUEST % 1)
-            assert b" 200 " in await asyncio.wait_for(reader.readline(), 10)
-            writer.close()
 
     asyncio.run(exchange())
 
 
 def test_an_answer_that_cannot_be_sent_ends_its_connection() -> None:
     async def exchange() -> None:
-        application = Holding()
-        async with serving(application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(HELD)
-            held = await asyncio.wait_for(application.held.get(), 10)
+        async with held_request() as (_application, held, reader, _writer):
             held.answer(Response(999, b"no such status"))
             assert await asyncio.wait_for(reader.read(), 10) == b""
-            writer.close()
 
     asyncio.run(exchange())
 
 
 def test_who_holds_a_request_is_told_when_its_client_leaves_and_answers_nobody() -> None:
     async def exchange() -> None:
-        application = Holding()
-        async with serving(application) as address:
-            _reader, writer = await asyncio.open_connection(*address)
-            writer.write(HELD)
-            held = await asyncio.wait_for(application.held.get(), 10)
+        async with held_request() as (application, held, _reader, writer):
             writer.close()
             await asyncio.wait_for(application.gone.wait(), 10)
             held.answer(Response(200, b"too late"))
@@ -128,19 +128,23 @@ def test_who_holds_a_request_is_told_when_its_client_leaves_and_answers_nobody()
 
 def test_a_client_that_leaves_after_a_large_body_is_missed_at_once() -> None:
     """Reading stood still for the body; what is not read does not tell of the end."""
+    size = BUFFERED_BYTES + 10_000
+    head = b"POST /held HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size
 
     async def exchange() -> None:
-        application = Holding()
-        async with serving(application) as address:
-            _reader, writer = await asyncio.open_connection(*address)
-            body = b"x" * (BUFFERED_BYTES + 10_000)
-            writer.write(
-                b"POST /held HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-            )
-            writer.write(body)
-            await asyncio.wait_for(application.held.get(), 10)
+        async with held_request(head + b"x" * size) as (application, _held, _reader, writer):
             writer.transport.abort()
             await asyncio.wait_for(application.gone.wait(), 10)
+
+    asyncio.run(exchange())
+
+
+def test_what_is_sent_before_a_held_request_is_answered_is_not_read() -> None:
+    async def exchange() -> None:
+        async with held_request(HELD + REQUEST % 1) as (_application, held, reader, _writer):
+            held.answer(Response(200, b"{}"))
+            told = await asyncio.wait_for(reader.read(), 10)
+            assert told.count(b"HTTP/1.1") == told.count(b"connection: close") == 1
 
     asyncio.run(exchange())
 
@@ -173,21 +177,6 @@ def test_who_does_not_read_answers_is_not_read() -> None:
             assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n2"), 10)).endswith(b"2")
             for one in (writer, other_writer):
                 one.close()
-
-    asyncio.run(exchange())
-
-
-def test_what_is_sent_before_a_held_request_is_answered_is_not_read() -> None:
-    async def exchange() -> None:
-        application = Holding()
-        async with serving(application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(HELD + REQUEST % 1)
-            held = await asyncio.wait_for(application.held.get(), 10)
-            held.answer(Response(200, b"{}"))
-            told = await asyncio.wait_for(reader.read(), 10)
-            assert told.count(b"HTTP/1.1") == told.count(b"connection: close") == 1
-            writer.close()
 
     asyncio.run(exchange())
 
