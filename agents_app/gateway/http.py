@@ -134,6 +134,11 @@ def unavailable() -> Problem:
     )
 
 
+def defect() -> Problem:
+    """Return the answer to a request that met a defect of ours; the log has the rest."""
+    return Problem(500, "internal_error", "something went wrong on the server")
+
+
 def busy(retry_after_seconds: int, *, status: int = 503) -> Problem:
     """Return an answer that asks the client to come back later."""
     return Problem(
@@ -156,7 +161,7 @@ def response_to(error: Exception, what: str) -> Response:
     if isinstance(error, DatabaseAway):
         return unavailable().response()
     logger.error("%s failed", what, exc_info=error)
-    return Problem(500, "internal_error", "something went wrong on the server").response()
+    return defect().response()
 
 
 async def respond(send: Send, response: Response, *, last: bool = True) -> None:

@@ -47,7 +47,7 @@ from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.heartbeats import heartbeat_of
-from agents_app.gateway.http import Problem, Response, unavailable
+from agents_app.gateway.http import Problem, Response, defect, unavailable
 from agents_app.gateway.poll_answers import PollAnswers
 from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
 from tasks_app.records import Answer, PollVerdict
@@ -247,7 +247,7 @@ class Polls:
         except Exception:
             # a defect; nobody may be left waiting for it
             logger.exception("%d polls could not be looked up", len(live))
-            failure = _defect
+            failure = defect
         for waiter in live:
             waiter.queued = False
             if failure is not None:
@@ -263,7 +263,7 @@ class Polls:
             # a defect; nobody of the batch may be left waiting for it
             logger.exception("a poll of host %d was not answered", waiter.state.host)
             waiter.state.answered = None
-            waiter.finish(_defect())
+            waiter.finish(defect())
 
     def _settle(self, waiter: Waiter, answer: Answer | None) -> None:
         if waiter.done:  # its client left, or a greater poll came: that one is looked up anyway
@@ -317,10 +317,6 @@ class Polls:
 def _running(waiter: Waiter, delivered: Sequence[UUID]) -> bool:
     """Tell whether the agent runs one of these; a finished one's result is on its way."""
     return any(waiter.holding.get(fence) is False for fence in delivered)
-
-
-def _defect() -> Problem:
-    return Problem(500, "internal_error", "something went wrong on the server")
 
 
 _PROBLEMS = {

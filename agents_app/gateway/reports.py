@@ -13,7 +13,7 @@ from agents_app import protocol
 from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
-from agents_app.gateway.http import Problem, Response, invalid, json_response, response_to
+from agents_app.gateway.http import Problem, Response, defect, invalid, json_response, response_to
 from agents_app.gateway.results import Unstorable, decode_text, result_of
 from devops_manager.lib import announce
 from tasks_app.live_output import Chunk
@@ -153,11 +153,12 @@ class Reports:
             self._refuse(verdicts, caller)
             self._follow(verdicts, caller)
             return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
-        except Exception as error:
+        except Problem as refused:
+            return detached(refused)
+        except Exception:
             # one's defect must not reach the rest of a batch
-            if not isinstance(error, Problem):
-                logger.exception("host %d: a report was not answered", caller.host)
-            return detached(error)
+            logger.exception("host %d: a report was not answered", caller.host)
+            return defect()
 
     def _refuse(self, verdicts: dict[UUID, ResultVerdict], caller: Caller) -> None:
         for verdict in verdicts.values():
@@ -181,11 +182,13 @@ class Reports:
         except Exception as error:
             if isinstance(error, DatabaseAway):
                 logger.warning("%d results could not be written: %s", len(results), error)
+                told = detached(error)
             else:
-                # a defect; nobody may be left waiting for it
+                # nobody may be left waiting for it
                 logger.exception("%d results could not be written", len(results))
+                told = defect()
             for item in batch:
-                _tell(item, detached(error))
+                _tell(item, told)
             return
         # Other processes hear of it over Redis, and this one too, if Redis is there.
         self._polls.hint(outcome.wake_hosts)

@@ -110,6 +110,29 @@ def test_an_answer_that_meets_a_defect_leaves_the_others_of_its_batch_alone(
     assert [response.status for response in told] == [200, 200]
 
 
+def test_a_batch_that_meets_a_defect_is_answered_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[Response] = []
+
+    class Defect(DatabaseThreads):
+        async def run(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+            raise KeyError("a defect")
+
+    async def scene() -> None:
+        parts = Parts(Defect("test", 1))
+        for host in range(3):
+            caller = Caller(host=host, host_id=uuid.UUID(int=host), generation=1)
+            results = (messages.ResultMessage(uuid.UUID(int=9 + host), "completed", 0),)
+            parts.reports.take(messages.ReportMessage(results), caller, told.append)
+        await parts.reports.finish()
+
+    asyncio.run(scene())
+    assert [response.status for response in told] == [500] * 3
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
 def test_results_in_flight_are_written_before_the_end(transactional_db: None) -> None:
     host = make_host()
     started_task([host])
