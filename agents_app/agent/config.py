@@ -19,6 +19,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 _LINE = re.compile(r"^([A-Za-z0-9_]+)\s*=\s*(.+)$")
 _STRING = re.compile(r'^("(?:[^"\\]|\\.)*"|\'[^\']*\')\s*(?:#.*)?$')
+_ESCAPED = re.compile(r"\\(.)")
 _NUMBER = re.compile(r"^[+-]?[0-9][0-9_]*(\.[0-9_]+)?$")
 _ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 _TRUE = ("true", "1", "yes", "on")
@@ -119,7 +120,7 @@ def _parse_value(text: str, where: str) -> str | bool | int | float:
         quoted = string.group(1)
         if quoted.startswith("'"):
             return quoted[1:-1]
-        return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m.group(1), m.group(0)), quoted[1:-1])
+        return _ESCAPED.sub(lambda m: _ESCAPES.get(m.group(1), m.group(0)), quoted[1:-1])
     bare = text.split("#", 1)[0].strip()
     if bare in ("true", "false"):
         return bare == "true"

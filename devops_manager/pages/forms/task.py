@@ -365,7 +365,7 @@ def _place_in_task(
     picker: dict[str, list[str]],
     rest: list[str],
 ) -> None:
-    stem = re.sub(r"\[\d+\].*$", "", path)
+    stem = path.partition("[")[0]
     name = _TARGET_FIELDS.get(stem, stem)
     if name in PICKED:
         picker.setdefault(name, []).extend(sentences)
