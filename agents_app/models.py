@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 from django.db import models
 from django.db.models.functions import Now
@@ -79,3 +80,47 @@ class AgentCredential(models.Model):
 
     def __str__(self) -> str:
         return f"{self.host_id} ({self.prefix}…)"
+
+
+class SuspectRequest(models.Model):
+    """One request during which a gateway ended: how often, and whether it is not tried again.
+
+    ``key`` is a result's fence, or the beginning of the SHA-256 of an enrollment's body.
+    """
+
+    class Kind(models.IntegerChoices):
+        """Kinds of requests; the numbers are also in the files of ``gateway/under_way.py``."""
+
+        POLL = 1, _("Poll")
+        REPORT = 2, _("Report")
+        HEARTBEAT = 3, _("Heartbeat")
+        ENROLL = 4, _("Enrollment")
+        RESULT = 5, _("Result")
+
+    kind = models.PositiveSmallIntegerField(_("kind"), choices=Kind.choices)
+    host = models.ForeignKey(
+        Host, null=True, on_delete=models.CASCADE, related_name="+", verbose_name=_("host")
+    )
+    key = models.BinaryField(_("key"), max_length=16)
+    deaths = models.PositiveIntegerField(_("deaths"), default=0)
+    last_death_at = models.DateTimeField(_("last death at"), db_default=Now())
+    set_aside_at = models.DateTimeField(_("set aside at"), null=True)
+    content = models.BinaryField(_("content"), null=True)
+
+    class Meta:
+        db_table = "suspect_requests"
+        verbose_name = _("suspect request")
+        verbose_name_plural = _("suspect requests")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["kind", "host", "key"], name="uq_suspect_requests", nulls_distinct=False
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.Kind(self.kind).name} {bytes(self.key).hex()}"
+
+    @property
+    def fence(self) -> UUID:
+        """Return the fence of a result."""
+        return UUID(bytes=bytes(self.key))

@@ -217,6 +217,8 @@ if DM_OFFLINE_AFTER_SECONDS <= DM_POLL_HOLD_SECONDS:
 
 # --- the gateway -------------------------------------------------------------------------------
 DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 500, low=1, high=1000)
+# Where the gateway's workers mark what they have under way; kept over a restart of the process.
+DM_GATEWAY_STATE_DIR = Path(env.text("DM_GATEWAY_STATE_DIR", str(BASE_DIR / "var" / "gateway")))
 DM_GATEWAY_DB_THREADS = env.integer("DM_GATEWAY_DB_THREADS", 4, low=1, high=32)
 
 # --- for tests: where this process fails on purpose (read by fault_points) ----------------------

@@ -20,6 +20,7 @@ from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
 from agents_app.gateway.reports import Reports
+from agents_app.gateway.suspects import Suspects
 from agents_app.gateway.waiters import Hosts
 from hosts_app.models import Host
 from hosts_app.services import record_heartbeats
@@ -55,6 +56,7 @@ class Parts:
 
     def __init__(self, database: Any = None) -> None:
         self.database = database or StoppingDatabase()
+        self.suspects = Suspects(self.database)
         self.hosts = Hosts()
         authentication = self.authentication = Authentication(
             self.database, cache_seconds=30, batch_limit=10
@@ -64,6 +66,7 @@ class Parts:
             hosts=self.hosts,
             heartbeats=Heartbeats(self.database, batch_limit=10),
             authentication=authentication,
+            suspects=self.suspects,
         )
         self.reports = Reports(
             self.database,
@@ -71,6 +74,7 @@ class Parts:
             polls=self.polls,
             authentication=authentication,
             live_output=LiveOutput(self.database),
+            suspects=self.suspects,
         )
 
     async def report(self, host: Host, *fences: str) -> list[str]:
@@ -78,7 +82,8 @@ class Parts:
         items = tuple(messages.ResultMessage(UUID(fence), "completed", 0) for fence in fences)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         message = messages.ReportMessage(items)
-        assert self.reports.take(message, caller_of(host), answer.set_result) is None
+        prepared = self.reports.prepare(message, caller_of(host))
+        assert self.reports.take(prepared, answer.set_result) is None
         response = await asyncio.wait_for(answer, 10)
         return [item["verdict"] for item in json.loads(response.body)["results"]]
 

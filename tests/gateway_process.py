@@ -76,6 +76,7 @@ class GatewayProcess:
             "REDIS_URL": settings.REDIS_URL,
             "DM_WAKE_CHANNEL": settings.DM_WAKE_CHANNEL,
             "DM_LOG_LEVEL": "INFO",
+            "DM_GATEWAY_STATE_DIR": str(log_path.parent / "under-way"),
             **DURATIONS,
             **environment,
         }

@@ -158,7 +158,7 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._service = Service()
-                self._service.start()
+                await self._service.start()
                 _drain_on_signal(self._service)
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":

@@ -49,7 +49,9 @@ from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.heartbeats import heartbeat_of
 from agents_app.gateway.http import Problem, Response, defect, unavailable
 from agents_app.gateway.poll_answers import PollAnswers
+from agents_app.gateway.suspects import POLL
 from agents_app.gateway.waiters import Hosts, HostState, Waiter, due_cancels, holding_of
+from agents_app.services.suspects import Mark
 from tasks_app.records import Answer, PollVerdict
 from tasks_app.services import dispatch
 
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from agents_app.gateway.database import DatabaseThreads
     from agents_app.gateway.heartbeats import Heartbeats
     from agents_app.gateway.messages import PollMessage
+    from agents_app.gateway.suspects import Suspects
 
 logger = logging.getLogger(__name__)
 
@@ -88,12 +91,14 @@ class Polls:
         hosts: Hosts,
         heartbeats: Heartbeats,
         authentication: Authentication,
+        suspects: Suspects,
     ) -> None:
         """Start with no poll held."""
         self._database = database
         self._hosts = hosts
         self._heartbeats = heartbeats
         self._authentication = authentication
+        self._suspects = suspects
         self._answers = PollAnswers()
         self._draining = False
         self._loop = asyncio.get_running_loop()  # each time that is asked, it is a system call
@@ -105,6 +110,7 @@ class Polls:
             self._look_up_batch,
             limit=settings.DM_GATEWAY_BATCH,
             keys=lambda waiter: (waiter.state.host,),
+            size=self._weight,
         )
 
     def serve(
@@ -191,6 +197,11 @@ class Polls:
             waiter.hold_timer = self._loop.call_at(waiter.hold_until, self._end_hold, waiter)
         return waiter
 
+    def _weight(self, waiter: Waiter) -> int:
+        """Return what a look-up counts towards a batch: a suspect goes alone."""
+        suspect = self._suspects.deaths(Mark(POLL, waiter.state.host))
+        return settings.DM_GATEWAY_BATCH if suspect else 1
+
     def _end_hold(self, waiter: Waiter) -> None:
         waiter.final = True
         self._look(waiter)
@@ -235,6 +246,17 @@ class Polls:
                 waiter.state.looking -= 1
 
     async def _look_up(self, live: Sequence[Waiter]) -> None:
+        marks = [Mark(POLL, waiter.state.host) for waiter in live]
+        slots = [self._suspects.under_way.begin(mark) for mark in marks]
+        try:
+            if await self._look_up_marked(live):
+                for mark in marks:
+                    self._suspects.survived(mark)
+        finally:
+            self._suspects.under_way.end_all(slots)
+
+    async def _look_up_marked(self, live: Sequence[Waiter]) -> bool:
+        """Look polls up and answer those that have something; return whether that went well."""
         for waiter in live:
             waiter.read_hint = waiter.state.hint
         failure = None
@@ -255,6 +277,7 @@ class Polls:
                 waiter.finish(failure())
             else:
                 self._settle_or_fail(waiter, answers.get(waiter.state.host))
+        return failure is None
 
     def _settle_or_fail(self, waiter: Waiter, answer: Answer | None) -> None:
         try:

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.conf import settings
+from msgspec.json import encode
+from msgspec.structs import replace
 
 from agents_app import protocol
 from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.http import Problem, Response, defect, invalid, json_response, response_to
-from agents_app.gateway.results import Unstorable, decode_text, result_of
+from agents_app.gateway.results import Unstorable, decode_text, result_of, set_aside_result
+from agents_app.gateway.suspects import result_mark
 from devops_manager.lib import announce
 from tasks_app.live_output import Chunk
 from tasks_app.records import Result, ResultVerdict, Verdict
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from agents_app.gateway.live_output import LiveOutput
     from agents_app.gateway.messages import ChunkMessage, ReportMessage
     from agents_app.gateway.polls import Polls
+    from agents_app.gateway.suspects import Suspects
     from agents_app.gateway.waiters import Hosts
 
 logger = logging.getLogger(__name__)
@@ -47,17 +51,37 @@ _Told: TypeAlias = "list[dict[str, Any]] | Exception"
 
 
 @dataclass(slots=True)
-class _Submitted:
-    """The results of one request that can be stored; ``verdicts`` has those of the others.
+class Prepared:
+    """One report, decoded and checked; made by ``Reports.prepare``, in whatever thread.
 
-    ``tell`` is given what is said of all of them, once.
+    ``results`` can be stored; ``verdicts`` has those of the others. ``chunks`` has None for what
+    cannot be kept. ``slots`` mark the results as under way, until they are told of.
     """
 
     message: ReportMessage
     caller: Caller
     results: list[Result]
     verdicts: dict[UUID, ResultVerdict]
+    chunks: list[Chunk | None]
+    slots: list[int]
+
+
+@dataclass(slots=True)
+class _Submitted:
+    """The results of one request. ``tell`` is given what is said of all of them, once."""
+
+    prepared: Prepared
     tell: Callable[[_Told], object]
+
+    @property
+    def caller(self) -> Caller:
+        """Return the host that reports."""
+        return self.prepared.caller
+
+    @property
+    def results(self) -> list[Result]:
+        """Return what can be stored."""
+        return self.prepared.results
 
 
 class Reports:
@@ -71,6 +95,7 @@ class Reports:
         polls: Polls,
         authentication: Authentication,
         live_output: LiveOutput,
+        suspects: Suspects,
     ) -> None:
         """Start with nothing to write."""
         self._database = database
@@ -78,6 +103,7 @@ class Reports:
         self._polls = polls
         self._authentication = authentication
         self._live_output = live_output
+        self._suspects = suspects
         self._cap_bytes = settings.DM_OUTPUT_CAP_BYTES
         self._batches: GroupCommit[_Submitted] = GroupCommit(
             self._write, limit=settings.DM_GATEWAY_BATCH, keys=_keys, size=_size, at_once=2
@@ -92,53 +118,92 @@ class Reports:
         """Return when no results are being written."""
         await self._batches.finish()
 
-    def take(
-        self, message: ReportMessage, caller: Caller, reply: Callable[[Response], object]
-    ) -> Response | None:
-        """Take a report without output in; ``reply`` is given the answer once it is committed.
+    def prepare(self, message: ReportMessage, caller: Caller) -> Prepared:
+        """Return a report as it will be written: decoded, checked, capped; touches nothing else.
 
-        Returns the answer where there is nothing to write. Raises Problem for what it cannot mean.
+        Of a large one this takes a while: call it beside the event loop. The results are marked as
+        under way from here on. Raises Problem for what the report cannot mean.
         """
         _refuse_twice(message)
-        submitted = self._submitted(message, caller, lambda told: reply(_response(told)))
+        under_way = self._suspects.under_way
+        slots = [under_way.begin(result_mark(caller.host, r.fence)) for r in message.results]
+        good: list[Result] = []
+        verdicts: dict[UUID, ResultVerdict] = {}
+        try:
+            for item in message.results:
+                try:
+                    good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
+                except Unstorable as error:
+                    verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
+            chunks = [_chunk(item) for item in message.output]
+        except BaseException:
+            under_way.end_all(slots)
+            raise
+        return Prepared(message, caller, good, verdicts, chunks, slots)
+
+    def take(self, prepared: Prepared, reply: Callable[[Response], object]) -> Response | None:
+        """Take a report without output in; ``reply`` is given the answer once it is committed.
+
+        Returns the answer where there is nothing to write.
+        """
+        submitted = _Submitted(prepared, lambda told: reply(_response(told)))
         if submitted.results:
             self._submit(submitted)
             return None
         return _response(self._told(submitted, ()))
 
-    async def serve(
-        self, message: ReportMessage, caller: Caller, source_ip: str | None
-    ) -> Response:
+    async def serve(self, prepared: Prepared, source_ip: str | None) -> Response:
         """Take a report in, output beside it, and return the answer once it is committed.
 
-        Raises Problem for what it cannot mean, DatabaseAway when output alone cannot be taken.
+        Raises DatabaseAway when output alone cannot be taken.
+        """
+        written = asyncio.ensure_future(self._written(prepared))
+        output = self._take_output(prepared, source_ip)
+        return _response(*await asyncio.gather(written, output))
+
+    async def serve_apart(self, message: ReportMessage, caller: Caller) -> Response:
+        """Take a report in that has suspects among its results: one after another, alone.
+
+        One that two processes did not survive is not looked at: its command is ended with what is
+        known of it, and the result is kept for whoever looks for the cause. Output that comes along
+        is not stored; the agent sends it again. Raises Problem, DatabaseAway.
         """
         _refuse_twice(message)
+        answers: list[dict[str, Any]] = []
+        async with self._suspects.apart:
+            for item in message.results:
+                told = await self._one_apart(replace(message, results=(item,), output=()), caller)
+                if isinstance(told, Exception):
+                    return _response(told)
+                answers += told
+        return _response(answers)
+
+    async def _one_apart(self, message: ReportMessage, caller: Caller) -> _Told:
+        (item,) = message.results
+        mark = result_mark(caller.host, item.fence)
+        if not self._suspects.set_aside(mark):
+            told = await self._written(self.prepare(message, caller))
+            if not isinstance(told, Exception):
+                self._suspects.survived(mark)
+            return told
+        logger.error("result %s of host %d is set aside", item.fence, caller.host)
+        await self._suspects.keep(mark, encode(item))
+        results = [set_aside_result(item, caller)]
+        return await self._written(Prepared(message, caller, results, {}, [], []))
+
+    async def _written(self, prepared: Prepared) -> _Told:
         written: asyncio.Future[_Told] = asyncio.get_running_loop().create_future()
 
         def tell(told: _Told) -> None:
             if not written.done():  # the request was given up
                 written.set_result(told)
 
-        submitted = self._submitted(message, caller, tell)
+        submitted = _Submitted(prepared, tell)
         if submitted.results:
             self._submit(submitted)
         else:
             tell(self._told(submitted, ()))
-        output = self._take_output(message, caller, source_ip)
-        return _response(*await asyncio.gather(written, output))
-
-    def _submitted(
-        self, message: ReportMessage, caller: Caller, tell: Callable[[_Told], object]
-    ) -> _Submitted:
-        good: list[Result] = []
-        verdicts: dict[UUID, ResultVerdict] = {}
-        for item in message.results:
-            try:
-                good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
-            except Unstorable as error:
-                verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
-        return _Submitted(message, caller, good, verdicts, tell)
+        return await written
 
     def _submit(self, submitted: _Submitted) -> None:
         fences = [result.fence for result in submitted.results]
@@ -146,13 +211,15 @@ class Reports:
         self._batches.add(submitted)
 
     def _told(self, submitted: _Submitted, given: Sequence[ResultVerdict]) -> _Told:
-        """Make of what became of the results what their sender is told."""
-        verdicts, caller = submitted.verdicts, submitted.caller
+        """Make of what became of the results what their sender is told; they are over."""
+        prepared = submitted.prepared
+        self._suspects.under_way.end_all(prepared.slots)
+        verdicts, caller = prepared.verdicts, prepared.caller
         verdicts.update((verdict.fence, verdict) for verdict in given)
         try:
             self._refuse(verdicts, caller)
             self._follow(verdicts, caller)
-            return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
+            return [_result_answer(verdicts[item.fence]) for item in prepared.message.results]
         except Problem as refused:
             return detached(refused)
         except Exception:
@@ -188,6 +255,7 @@ class Reports:
                 logger.exception("%d results could not be written", len(results))
                 told = defect()
             for item in batch:
+                self._suspects.under_way.end_all(item.prepared.slots)
                 _tell(item, told)
             return
         # Other processes hear of it over Redis, and this one too, if Redis is there.
@@ -210,16 +278,11 @@ class Reports:
             # the query for pending work finds them
             logger.warning("%d hosts with free slots were not announced: %s", len(hosts), error)
 
-    async def _take_output(
-        self, message: ReportMessage, caller: Caller, source_ip: str | None
-    ) -> list[dict[str, Any]]:
-        good = [_chunk(item) for item in message.output]
+    async def _take_output(self, prepared: Prepared, source_ip: str | None) -> list[dict[str, Any]]:
+        message, good = prepared.message, prepared.chunks
+        chunks = [chunk for chunk in good if chunk is not None]
         try:
-            taken = iter(
-                await self._live_output.take(
-                    [chunk for chunk in good if chunk is not None], caller, source_ip
-                )
-            )
+            taken = iter(await self._live_output.take(chunks, prepared.caller, source_ip))
         except DatabaseAway:
             if not message.results:
                 raise

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agents_app import protocol
+from devops_manager.lib import fault_points
 from tasks_app.records import Result, StreamOutput
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ _MOST_MILLISECONDS = 10 * 366 * 86_400_000
 _ERROR_CODE_LENGTH = 64
 _ERROR_MESSAGE_LENGTH = 2000
 _DIGEST_BYTES = 32
+# The error code of a command whose result is not looked at any more (``gateway/suspects.py``).
+SET_ASIDE = "result_set_aside"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,6 +54,9 @@ def result_of(message: ResultMessage, caller: Caller, *, cap_bytes: int) -> Resu
 
     The digest is over everything that the agent reported, before the cut. Raises Unstorable.
     """
+    if fault_points.CHOSEN:
+        fault_points.reach_with("gateway_exit_on_result", message.fence)
+        fault_points.reach_with("gateway_hang_on_result", message.fence)
     _check(message)
     stdout = _stream(message.stdout, "stdout")
     stderr = _stream(message.stderr, "stderr")
@@ -67,6 +73,33 @@ def result_of(message: ResultMessage, caller: Caller, *, cap_bytes: int) -> Resu
         digest=_digest(message, stdout, stderr),
         stdout=cap(stdout, cap_bytes),
         stderr=cap(stderr, cap_bytes),
+    )
+
+
+def set_aside_result(message: ResultMessage, caller: Caller) -> Result:
+    """Return what ends a command whose result is set aside: that its outcome is not known, and why.
+
+    Nothing of the result is used but its fence, its status if that is a known word, and its exit
+    code. The digest is over the result as it came, so that the same one again is a duplicate.
+    """
+    known = message.status in protocol.RESULT_STATUSES
+    code = message.exit_code
+    said = message.status if known else "unknown"
+    if code is not None and -_INT <= code < _INT:
+        said += f", exit code {code}"
+    return Result(
+        host=caller.host,
+        generation=caller.generation,
+        fence=message.fence,
+        status=protocol.RESULT_INTERRUPTED,
+        exit_code=None,
+        error_code=SET_ASIDE,
+        error_message=f"Two gateways ended while they took in its result ({said}); it is set aside",
+        execution_time_ms=None,
+        output_digest=None,
+        digest=hashlib.sha256(_encode(message)).digest(),
+        stdout=StreamOutput(),
+        stderr=StreamOutput(),
     )
 
 

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import time
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from django.conf import settings
 from django.db import connection
 
 from agents_app import protocol
 from agents_app.gateway import messages
-from agents_app.gateway.authentication import Authentication
+from agents_app.gateway.authentication import Authentication, host_quarantined
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
 from agents_app.gateway.descriptions import Descriptions
 from agents_app.gateway.enrollments import Enrollments
 from agents_app.gateway.garbage import collect_when_idle
 from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
-from agents_app.gateway.http import SMALL_BODY_BYTES, Response, json_response, unavailable
+from agents_app.gateway.http import (
+    SMALL_BODY_BYTES,
+    Response,
+    invalid,
+    json_response,
+    unavailable,
+)
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
 from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
+from agents_app.gateway.suspects import ENROLL, HEARTBEAT, POLL, REPORT, Suspects
 from agents_app.gateway.waiters import Hosts
 from agents_app.gateway.wakes import Subscription, ask_for_work
+from agents_app.services.suspects import Mark
 from devops_manager.lib import fault_points
 
 if TYPE_CHECKING:
@@ -31,6 +42,11 @@ if TYPE_CHECKING:
 
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.http import Exchange, Problem
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _READY_SECONDS = 1.0
 _CLAIMED = b'"commands":[{'
@@ -45,6 +61,8 @@ class Service:
         limit = settings.DM_GATEWAY_BATCH
         self._database = DatabaseThreads("gateway-db", settings.DM_GATEWAY_DB_THREADS)
         self._slow_database = DatabaseThreads("gateway-enroll", 1)
+        self._bodies = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gateway-bodies")
+        self._suspects = Suspects(self._database)
         self._hosts = Hosts()
         self._authentication = Authentication(
             self._database,
@@ -58,6 +76,7 @@ class Service:
             hosts=self._hosts,
             heartbeats=self._heartbeats,
             authentication=self._authentication,
+            suspects=self._suspects,
         )
         self._live_output = LiveOutput(self._database)
         self._reports = Reports(
@@ -66,16 +85,23 @@ class Service:
             polls=self._polls,
             authentication=self._authentication,
             live_output=self._live_output,
+            suspects=self._suspects,
         )
         self._enrollments = Enrollments(self._slow_database)
         self._subscription = Subscription(self._polls, self._authentication)
         self._background: list[asyncio.Task[None]] = []
         self._ready_until = 0.0
 
-    def start(self) -> None:
-        """Begin to listen for wakes and to ask for work."""
+    async def start(self) -> None:
+        """Learn what other gateways ended of; begin to listen for wakes and to ask for work."""
+        try:
+            await self._suspects.load()
+        except DatabaseAway as error:
+            # what may be suspect is refused until it is known
+            logger.warning("suspect requests are not known yet: %s", error)
         loop = asyncio.get_running_loop()
         self._background = [
+            loop.create_task(self._suspects.watch()),
             loop.create_task(self._subscription.run()),
             loop.create_task(ask_for_work(self._database, self._hosts, self._polls)),
             loop.create_task(collect_when_idle(lambda: self._polls.busy or self._reports.busy)),
@@ -93,6 +119,8 @@ class Service:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._reports.finish()  # of those who have left, too
         await self._live_output.close()
+        self._bodies.shutdown()
+        self._suspects.close()
         self._database.close()
         self._slow_database.close()
 
@@ -106,18 +134,26 @@ class Service:
 
     async def enroll(self, body: bytes, source_ip: str | None) -> Response:
         """``enroll``."""
-        return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
+        mark = Mark(ENROLL, 0, hashlib.sha256(body).digest()[:16])
+        if self._suspects.set_aside(mark):
+            raise invalid("two gateways ended while they served this request; it is set aside")
+        with self._suspects.marked(mark):
+            return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
 
     def poll(self, body: bytes, caller: Caller, wait: Problem | None, exchange: Exchange) -> None:
         """``poll``, which is held. A host that has to wait is heard all the same: people see it."""
-        message = decode(body, messages.POLL)
-        if wait is not None:
-            self._heartbeats.note(heartbeat_of(caller.host, message))
-            raise wait
-        if message.host is not None:
-            self._descriptions.note(caller.host, message.host)
-        reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
-        exchange.hold(self._polls.serve(message, caller, reply))
+        mark = self._mark(POLL, caller)
+        with self._suspects.marked(mark):
+            if fault_points.CHOSEN:
+                fault_points.reach_with("gateway_exit_on_poll", caller.host_id)
+            message = decode(body, messages.POLL)
+            if wait is not None:
+                self._heartbeats.note(heartbeat_of(caller.host, message))
+                raise wait
+            if message.host is not None:
+                self._descriptions.note(caller.host, message.host)
+            reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
+            exchange.hold(self._polls.serve(message, caller, reply))
 
     async def report(
         self,
@@ -131,23 +167,45 @@ class Service:
 
         A quarantined host gets no work, but what it ran is still worth knowing.
         """
-        message = decode(body, messages.REPORT)
+        large = len(body) > SMALL_BODY_BYTES
+        with self._suspects.marked(self._mark(REPORT, caller)):
+            message = await self._apart(large, decode, body, messages.REPORT)
         if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
             raise wait
+        if self._suspects.among(caller.host, (result.fence for result in message.results)):
+            return await self._reports.serve_apart(message, caller)
+        prepared = await self._apart(large, self._reports.prepare, message, caller)
         # A large body has its room until its results are written, so its request waits.
-        if message.output or len(body) > SMALL_BODY_BYTES:
-            response = await self._reports.serve(message, caller, source_ip)
+        if message.output or large:
+            response = await self._reports.serve(prepared, source_ip)
             _reach_faults(response)
             return response
         reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
-        at_once = self._reports.take(message, caller, reply)
+        at_once = self._reports.take(prepared, reply)
         if at_once is None:
             exchange.hold(_go_on)
         return at_once
 
+    async def _apart(
+        self, large: bool, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """Call a function; for a large body beside the event loop, which others wait for."""
+        if not large:
+            return function(*args, **kwargs)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._bodies, lambda: function(*args, **kwargs))
+
+    def _mark(self, kind: int, caller: Caller) -> Mark:
+        """Return what marks a host's request. Raises Problem where it is set aside."""
+        mark = Mark(kind, caller.host)
+        if self._suspects.set_aside(mark):
+            raise host_quarantined()
+        return mark
+
     async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
         """``heartbeat``."""
-        message = decode(body, messages.HEARTBEAT)
+        with self._suspects.marked(self._mark(HEARTBEAT, caller)):
+            message = decode(body, messages.HEARTBEAT)
         beat = heartbeat_of(caller.host, message)
         if wait is not None:
             self._heartbeats.note(beat)

@@ -4,6 +4,9 @@ The n-th time (the first, unless said) that a process comes to its point it ends
 stops as by SIGSTOP. Each process counts for itself, a forked one goes on with its parent's count.
 Without the variable ``CHOSEN`` is empty and ``reach`` does nothing. An unknown name stops the
 process at its start, as every wrong setting does: settings.py imports this module.
+
+Some points fail every time that they are reached with a name (a fence, a host's id) which stands in
+the file that ``DM_FAULT_NAMES`` gives: a test learns these names only while the process runs.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -18,7 +22,7 @@ from devops_manager import env
 
 EXIT_STATUS = 137
 
-_EXIT, _STOP = "exit", "stop"
+_EXIT, _STOP, _HANG = "exit", "stop", "hang"
 POINTS = {
     # commands were claimed and committed, the poll is not answered
     "gateway_exit_after_claim": _EXIT,
@@ -31,6 +35,10 @@ POINTS = {
     "fan_out_exit_after_window": _EXIT,
     # overdue rows were ended and committed; wakes, caches and admission have not followed
     "sweep_exit_after_expiry": _EXIT,
+    # a result, a poll is taken in, by the fence or the host's id
+    "gateway_exit_on_result": _EXIT,
+    "gateway_hang_on_result": _HANG,
+    "gateway_exit_on_poll": _EXIT,
 }
 
 
@@ -48,16 +56,29 @@ def parse(text: str) -> tuple[str, int]:
 
 
 CHOSEN, _time = parse(env.text("DM_FAULT", ""))
+_NAMES = Path(env.text("DM_FAULT_NAMES", ""))
 _visits = itertools.count(1)
 
 
 def reach(point: str) -> None:
     """Fail here, if this is the chosen point and its time has come."""
-    if point != CHOSEN or next(_visits) != _time:
-        return
+    if point == CHOSEN and next(_visits) == _time:
+        _fail(point)
+
+
+def reach_with(point: str, name: object) -> None:
+    """Fail here each time, if this is the chosen point and the name is among those chosen."""
+    if point == CHOSEN and str(name) in _NAMES.read_text(encoding="utf-8").split():
+        _fail(point)
+
+
+def _fail(point: str) -> None:
     # Not by a logger: its locks may be held, and its handlers may be asked to wait.
     os.write(2, f"fault point {point} in process {os.getpid()}\n".encode())
     if POINTS[point] == _STOP:
         os.kill(os.getpid(), signal.SIGSTOP)
+    elif POINTS[point] == _HANG:
+        while True:
+            pass
     else:
         os._exit(EXIT_STATUS)

@@ -30,6 +30,7 @@ ACTS: dict[str, Any] = {
     "host.release": _("Released the host from quarantine"),
     "host.revoke_credential": _("Revoked the host's credential"),
     "host.foreign_fence": _("Reported on another host's command"),
+    "gateway.set_aside": _("Set aside what two gateways ended of"),
     "result.conflict": _("Reported a second, different result"),
 }
 

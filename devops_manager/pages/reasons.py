@@ -17,6 +17,10 @@ SENTENCES = {
     "host_offline": _("The host was offline, and the task does not wait for such hosts."),
     "no_report": _("It was delivered, and no result came in time."),
     "not_accounted_for": _("The agent no longer knows of it."),
+    "result_set_aside": _(
+        "A defect of the server: its result ended two gateways and is set aside. It is not known"
+        " how the command ended."
+    ),
     # of the server, for a task
     "empty_target": _("No host was left in the target when the task's turn came."),
     "unknown_target": _("Something that the target names was gone when the task's turn came."),

@@ -19,6 +19,7 @@ from hosts_app.services.groups import (
     update_group,
 )
 from hosts_app.services.heartbeats import Heartbeat, Load, record_heartbeats, sweep_offline_hosts
+from hosts_app.services.quarantine import quarantine_host
 
 __all__ = [
     "Description",
@@ -31,6 +32,7 @@ __all__ = [
     "disable_host",
     "enable_host",
     "grant_group",
+    "quarantine_host",
     "record_descriptions",
     "record_heartbeats",
     "reject_hosts",

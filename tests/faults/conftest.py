@@ -54,12 +54,16 @@ def journals() -> list[Path]:
 
 
 @pytest.fixture(autouse=True)
-def transitions(transactional_db: None, journals: list[Path]) -> Iterator[Transitions]:
+def transitions(
+    transactional_db: None, journals: list[Path], request: pytest.FixtureRequest
+) -> Iterator[Transitions]:
     """Every change of a row's state is written down; at the end all promises hold."""
+    cap = request.node.get_closest_marker("output_cap")
     with Transitions() as seen:
         yield seen
         assert seen.illegal() == []
-        assert violations(database_url(), journals) == []
+        limits = {"output_cap_bytes": cap.args[0]} if cap else {}
+        assert violations(database_url(), journals, **limits) == []
 
 
 @pytest.fixture

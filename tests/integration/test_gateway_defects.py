@@ -103,7 +103,9 @@ def test_an_answer_that_meets_a_defect_leaves_the_others_of_its_batch_alone(
         for host, reply in zip(hosts, replies, strict=True):
             (fence,) = await fences_of(Client(parts, host))
             results = (messages.ResultMessage(uuid.UUID(fence), "completed", 0),)
-            parts.reports.take(messages.ReportMessage(results), caller_of(host), reply)
+            parts.reports.take(
+                parts.reports.prepare(messages.ReportMessage(results), caller_of(host)), reply
+            )
         await parts.reports.finish()
 
     asyncio.run(scene())
@@ -124,7 +126,9 @@ def test_a_batch_that_meets_a_defect_is_answered_and_logged_once(
         for host in range(3):
             caller = Caller(host=host, host_id=uuid.UUID(int=host), generation=1)
             results = (messages.ResultMessage(uuid.UUID(int=9 + host), "completed", 0),)
-            parts.reports.take(messages.ReportMessage(results), caller, told.append)
+            parts.reports.take(
+                parts.reports.prepare(messages.ReportMessage(results), caller), told.append
+            )
         await parts.reports.finish()
 
     asyncio.run(scene())
@@ -167,7 +171,9 @@ def test_what_cannot_be_written_leaves_nothing_for_the_garbage_collector() -> No
         caller = Caller(host=1, host_id=uuid.UUID(int=1), generation=1)
         results = (messages.ResultMessage(uuid.UUID(int=2), "completed", 0),)
         report = messages.ReportMessage(results)
-        assert (await parts.reports.serve(report, caller, None)).status == 503
+        assert (
+            await parts.reports.serve(parts.reports.prepare(report, caller), None)
+        ).status == 503
         beat = heartbeat_of(1, messages.HeartbeatMessage())
         beats = Heartbeats(database, batch_limit=1)
         with suppress(DatabaseAway):

@@ -16,6 +16,7 @@ from devops_manager.lib.fault_points import CHOSEN, POINTS, parse
 
 PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("devops_manager", "hosts_app", "tasks_app", "agents_app")
+REACHING = {"fault_points.reach", "fault_points.reach_with"}
 
 
 def reached() -> Iterator[str]:
@@ -23,7 +24,7 @@ def reached() -> Iterator[str]:
     for package in PACKAGES:
         for path in (PROJECT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "fault_points.reach":
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in REACHING:
                     yield ast.literal_eval(node.args[0])
 
 

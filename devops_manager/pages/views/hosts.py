@@ -11,6 +11,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from agents_app.selectors import set_aside_requests
 from devops_manager.access.permissions import ADMINS, APPROVERS
 from devops_manager.lib.errors import DomainError, NotFound
 from devops_manager.pages import host_reads, reads
@@ -109,6 +110,7 @@ def _show_host(
         "facts": sorted((str(key), value) for key, value in (host.facts or {}).items()),
         "form": form,
         "listing": listing_of(given),
+        "set_aside": set_aside_requests(host_id=host.host_id),
         "events": reads.trail_of(object_type="host", object_id=host.host_id, most=20),
     }
     return show(request, "pages/host_detail.html", context, status=status)
