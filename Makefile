@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test chaos mutants bench lint fmt types agent migrate \
+.PHONY: help install install-dev run test chaos fuzz mutants bench lint fmt types agent migrate \
         messages clean pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
@@ -13,7 +13,7 @@ BROWSER ?= 1
 # How many pytest processes run side by side, and more options for pytest.
 JOBS ?= 2
 PYTEST_ARGS ?=
-# How long `make chaos` breaks things, and which plan it follows (none: a new one, which it names).
+# How long `make chaos` breaks things and `make fuzz` sends them, and which plan it follows (none: a new one, which it names).
 MINUTES ?= 10
 SEED ?=
 # make bench: how many simulated agents, which figures (create,one,…; empty: all), and a page whose
@@ -80,6 +80,9 @@ types: install-dev ## mypy, strict
 fmt: install-dev ## format the code and apply safe fixes
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
+
+fuzz: install-dev ## send and print anything to a gateway for MINUTES; nothing takes a second
+	@DM_FUZZ_SECONDS=$$(($(MINUTES) * 60)) $(PY) -m pytest tests/faults/test_fuzz.py -s
 
 bench: install-dev ## floors and figures in one table (AGENTS=10000 ONLY=create,one PAGE=…)
 	$(PY) -m loadtests.bench --agents $(AGENTS) $(if $(ONLY),--only $(ONLY)) \

@@ -70,6 +70,22 @@ PRINTS = Step(
     f"head -c {PRINTED_BYTES} /dev/zero | tr '\\0' x\n",
     printed=b"x" * PRINTED_BYTES,
 )
+# What has held up gateways or readers, or hides what stands behind it.
+BLANKS = Step(
+    "blanks",
+    f"head -c {PRINTED_BYTES} /dev/zero | tr '\\0' ' '\n",
+    printed=b" " * PRINTED_BYTES,
+)
+ESCAPES = Step(
+    "escapes",
+    "yes \"$(printf '\\033]0;a\\033[\\r')\" | head -n 20000\n",
+    printed=b"\x1b]0;a\x1b[\r\n" * 20_000,
+)
+NO_TEXT = Step(
+    "no text",
+    "printf '\\000\\377\\304\\343\\303\\033]0;build\\nFAILED\\342\\200\\256'\n",
+    printed=b"\x00\xff\xc4\xe3\xc3\x1b]0;build\nFAILED\xe2\x80\xae",
+)
 LEAVES_A_CHILD = Step("leaves a child", "sleep 3 > /dev/null 2>&1 &\n")
 OVERTIME = Step("overtime", "exec sleep 40\n", ends="timeout", timeout_seconds=1)
 DEAF = Step("deaf", _DEAF.format(seconds=40), ends="timeout", timeout_seconds=2)
@@ -78,11 +94,11 @@ DEAF_FOR_A_WHILE = Step("deaf for a while", _DEAF.format(seconds=5))
 STEPS = {
     step.name: step
     for step in (
-        *(QUICK, WORKS, SLOW, FAILS, PRINTS, LEAVES_A_CHILD),
+        *(QUICK, WORKS, SLOW, FAILS, PRINTS, BLANKS, ESCAPES, NO_TEXT, LEAVES_A_CHILD),
         *(OVERTIME, DEAF, DEAF_FOR_A_WHILE),
     )
 }
-_ORDINARY = (QUICK, QUICK, WORKS, WORKS, PRINTS, LEAVES_A_CHILD)
+_ORDINARY = (QUICK, QUICK, WORKS, WORKS, PRINTS, BLANKS, ESCAPES, NO_TEXT, LEAVES_A_CHILD)
 
 
 def draw_steps(dice: random.Random) -> list[Step]:
