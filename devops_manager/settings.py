@@ -196,6 +196,7 @@ _SWEEP_INTERVALS = {
     "deadlines": DM_SWEEP_SECONDS,
     "offline": DM_SWEEP_SECONDS,
     "counts": 10 * DM_SWEEP_SECONDS,
+    "seen_outputs": 10 * DM_SWEEP_SECONDS,
     "partitions": 3600.0,
     "idempotency_keys": 600.0,
 }

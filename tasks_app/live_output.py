@@ -95,6 +95,16 @@ def read(fence: UUID, stream: str, offset: int) -> tuple[bytes, int]:
     return data, start + len(data)
 
 
+def read_whole(fence: UUID, stream: str) -> bytes:
+    """Return all that is stored of a stream: at most DM_LIVE_OUTPUT_BYTES."""
+    pieces = []
+    piece, offset = read(fence, stream, 0)
+    while piece:
+        pieces.append(piece)
+        piece, offset = read(fence, stream, offset)
+    return b"".join(pieces)
+
+
 def append(chunks: Sequence[Chunk]) -> list[Appended]:
     """Append chunks in order, each in one atomic step. Raises ``redis.RedisError``."""
     pipeline = _client().pipeline(transaction=False)

@@ -37,6 +37,7 @@ TEXT = "text"
 BASE64 = "base64"
 ENCODINGS = (TEXT, BASE64)
 SAMPLE_HOSTS = 5
+_UNKNOWN = (RowStatus.LOST, RowStatus.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +118,21 @@ def _kept_streams(
 def _log_entry(row: tuple[Any, ...], kept: dict[str, StreamView], narrowed: LogFilter) -> LogEntry:
     fence, view = row[1], row_view(row[2:])
     live = view.status == RowStatus.RUNNING
-    if live and fence is not None:
-        kept = {name: _live_stream(fence, name, narrowed) for name in narrowed.streams}
+    # Of what ended without a result, the sweep keeps soon what viewers saw (services/seen_output).
+    unkept = view.status in _UNKNOWN and not any(one.total_bytes for one in kept.values())
+    if (live or unkept) and fence is not None:
+        seen = {name: _live_stream(fence, name, narrowed) for name in narrowed.streams}
+        if live or any(one.total_bytes for one in seen.values()):
+            kept = seen
     return LogEntry(row=view, live=live, stdout=kept.get("stdout"), stderr=kept.get("stderr"))
 
 
 def _live_stream(fence: UUID, stream: str, narrowed: LogFilter) -> StreamView:
-    data = _live_whole(fence, stream)
+    data = live_output.read_whole(fence, stream)
     if len(data) <= narrowed.limit_bytes:
         return stream_view(data, b"", len(data), narrowed.encoding)
     half = narrowed.limit_bytes // 2
     return stream_view(data[:half], data[-half:], len(data), narrowed.encoding)
-
-
-def _live_whole(fence: UUID, stream: str) -> bytes:
-    """Return all that the live store has of a stream: at most DM_LIVE_OUTPUT_BYTES."""
-    pieces = []
-    piece, offset = live_output.read(fence, stream, 0)
-    while piece:
-        pieces.append(piece)
-        piece, offset = live_output.read(fence, stream, offset)
-    return b"".join(pieces)
 
 
 def stream_view(head: bytes, tail: bytes, total: int, encoding: str) -> StreamView:
@@ -202,7 +197,7 @@ def output_of_row(
     """
     row = _row(task_id, command_id, host_id)
     if row.status in ROW_IN_FLIGHT and row.fence is not None:
-        return [_live_whole(row.fence, stream)]
+        return [live_output.read_whole(row.fence, stream)]
     if row.finished_at is None:
         raise _nothing_kept()
     kept = (

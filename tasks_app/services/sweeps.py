@@ -17,6 +17,7 @@ from tasks_app.models import TaskWindow
 from tasks_app.services.admission import admit_tasks
 from tasks_app.services.counts import repair_counts
 from tasks_app.services.fan_out import fan_out_task
+from tasks_app.services.seen_output import keep_seen_outputs
 from tasks_app.services.settlement import follow_up
 from tasks_app.states import TASK_WITH_ROWS
 
@@ -78,6 +79,11 @@ def sweep_partitions() -> int:
     return sum(queue.make_output_partition(day) for day in days)
 
 
+def sweep_seen_outputs() -> int:
+    """Keep what viewers saw of rows that ended without a result; return of how many."""
+    return keep_seen_outputs()
+
+
 def _may_judge(name: str) -> bool:
     may = queue.tick(name)
     if not may:
@@ -91,6 +97,7 @@ SWEEPS: dict[str, Callable[[], int]] = {
     "deadlines": sweep_deadlines,
     "offline": sweep_offline,
     "counts": sweep_counts,
+    "seen_outputs": sweep_seen_outputs,
     "partitions": sweep_partitions,
     "idempotency_keys": sweep_idempotency_keys,
 }

@@ -229,3 +229,31 @@ def test_what_has_no_output_yet_is_not_found(api: Api) -> None:
     (host,) = make_hosts(1)
     task = started_task([host])
     assert api.get(f"tasks/{task.task_id}/logs/raw", **ids(task, host)).status_code == 404
+
+
+def test_what_viewers_saw_stays_when_no_result_comes(api: Api) -> None:
+    (host,) = make_hosts(1)
+    task = started_task([host])
+    agent = FakeAgent(host)
+    fence = only(agent.poll()).fence
+    agent.poll()
+    live_output.append([live_output.Chunk(fence, "stdout", 0, b"as far as line 7\n")])
+    (entry,) = logs(api, task)
+    assert (entry["live"], entry["stdout"]["head"]) == (True, "as far as line 7\n")
+
+    CommandHost.objects.filter(task=task).update(deadline=Now() - timedelta(seconds=1))
+    assert sweeps.sweep_deadlines() == 1
+    (entry,) = logs(api, task)
+    assert (entry["row"]["status"], entry["live"]) == ("lost", False)
+    assert entry["stdout"]["head"] == "as far as line 7\n"
+
+    assert sweeps.sweep_seen_outputs() == 1
+    assert sweeps.sweep_seen_outputs() == 0
+    live_output._client().delete(live_output.key(fence, "stdout"))
+    (entry,) = logs(api, task)
+    assert entry["stdout"]["head"] == "as far as line 7\n"
+
+    # A result that comes late says more.
+    assert agent.report(fence, stdout=StreamOutput(b"all of it\n")) == "accepted"
+    (entry,) = logs(api, task)
+    assert (entry["row"]["status"], entry["stdout"]["head"]) == ("completed", "all of it\n")

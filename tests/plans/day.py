@@ -12,6 +12,7 @@ from django.test import Client, override_settings
 
 from devops_manager.access.actors import SYSTEM
 from hosts_app.models import Host
+from tasks_app import live_output
 from tasks_app.models import Command, CommandHost, CommandHostAttempt, Task
 from tasks_app.records import PollVerdict
 from tasks_app.services import dispatch, drafts, lifecycle, submit, sweeps
@@ -65,7 +66,9 @@ def run(day: Day) -> None:
     endings(day.hosts[2 * BATCH : 3 * BATCH])
     late_results()
     dispatch.hosts_with_work([host.pk for host in day.hosts])
-    for sweep in ("admission", "fan_outs", "deadlines", "offline", "counts"):
+    seen = CommandHost.objects.filter(status__in=("lost", "interrupted")).latest("finished_at")
+    live_output.append([live_output.Chunk(seen.fence, "stdout", 0, b"seen")])
+    for sweep in ("admission", "fan_outs", "deadlines", "offline", "counts", "seen_outputs"):
         sweeps.SWEEPS[sweep]()
     look(day)
 
