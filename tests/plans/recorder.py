@@ -75,11 +75,14 @@ class Plan:
         return {_DAY.sub("", node["Index Name"]) for node in self.nodes() if "Index Name" in node}
 
     def whole_indexes(self) -> set[str]:
-        """Return the indexes that were read without a condition, from their beginning."""
+        """Return the indexes that were read without a condition, from their beginning.
+
+        Not those of partitions that execution left out: they were planned, and not read.
+        """
         return {
             node["Index Name"]
             for node in self.nodes()
-            if "Index Name" in node and "Index Cond" not in node
+            if "Index Name" in node and "Index Cond" not in node and node["Actual Loops"]
         }
 
     @property
