@@ -28,6 +28,11 @@ _MOST_MILLISECONDS = 10 * 366 * 86_400_000
 _ERROR_CODE_LENGTH = 64
 _ERROR_MESSAGE_LENGTH = 2000
 _DIGEST_BYTES = 32
+_ENDED_EARLY = (
+    protocol.RESULT_TIMEOUT,
+    protocol.RESULT_CANCELED,
+    protocol.RESULT_INTERRUPTED,
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -59,7 +64,7 @@ def result_of(message: ResultMessage, caller: Caller, *, cap_bytes: int) -> Resu
         generation=caller.generation,
         fence=message.fence,
         status=message.status,
-        exit_code=message.exit_code,
+        exit_code=_exit_code(message),
         error_code=message.error_code,
         error_message=message.error_message,
         execution_time_ms=message.execution_time_ms,
@@ -68,6 +73,16 @@ def result_of(message: ResultMessage, caller: Caller, *, cap_bytes: int) -> Resu
         stdout=cap(stdout, cap_bytes),
         stderr=cap(stderr, cap_bytes),
     )
+
+
+def _exit_code(message: ResultMessage) -> int | None:
+    """Return the exit code; 0 says that all was done, which what was ended early did not.
+
+    Older agents report it of commands that end politely when they are told to.
+    """
+    if message.exit_code == 0 and message.status in _ENDED_EARLY:
+        return None
+    return message.exit_code
 
 
 def cap(output: StreamOutput, cap_bytes: int) -> StreamOutput:

@@ -15,7 +15,7 @@ from devops_manager.pages.reasons import SAID, SENTENCES, Reason, reason
 
 ROOT = Path(__file__).parents[2]
 AGENT = re.compile(
-    r"""error_code="(\w+)"|StartError\(\s*"(\w+)"|RESULT_\w+: \("(\w+)", "|error_code=(status),"""
+    r"""error_code="(\w+)"|StartError\(\s*"(\w+)"|RESULT_\w+: \(?"(\w+)",|error_code=(status),"""
 )
 SERVER = re.compile(r"THEN '(\w+)'|ELSE '(\w+)'")
 
@@ -29,6 +29,7 @@ def test_every_code_has_a_sentence() -> None:
         *(codes(AGENT, path.read_text()) for path in (ROOT / "agents_app/agent").glob("*.py"))
     )
     assert {"signal", "timeout", "run_as_failed", "agent_restarted"} <= agent
+    assert {"timeout_work_may_go_on", "exec_failed", "working_directory_missing"} <= agent
     server: set[str] = set()
     for name in ("expire_rows", "unaccounted_end"):
         text = (ROOT / f"tasks_app/sql/{name}.sql").read_text()
