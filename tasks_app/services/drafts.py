@@ -143,7 +143,7 @@ def parse_changes(value: object, *, current: Mapping[str, Any]) -> TaskDraft:
     return parse_task({**current, **value})
 
 
-def draft_warnings(draft: TaskDraft, path: str = "") -> list[Warned]:
+def draft_warnings(*, draft: TaskDraft, path: str = "") -> list[Warned]:
     """Return what is well-formed and likely not meant in a draft, by full path."""
     return [
         warned

@@ -181,7 +181,7 @@ def _create(
             draft.name,
             TaskStatus.PENDING,
             len(target.hosts),
-            draft_warnings(draft, path),
+            draft_warnings(draft=draft, path=path),
         )
         for task_id, draft, target, path in zip(ids, drafts, targets, paths, strict=False)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -195,6 +196,13 @@ def other_pythons() -> list[str]:
     return [found[0], found[-1]] if found else [sys.executable]
 
 
+def closed_to_all(place: Path) -> Path:
+    """A directory that no user but root may enter, not even its owner."""
+    directory = place / "closed"
+    directory.mkdir(mode=0)
+    return directory
+
+
 @pytest.mark.parametrize("python", other_pythons())
 def test_other_pythons_say_and_do_the_same(
     gateway: FakeGateway, agent: AgentProcess, python: str
@@ -203,8 +211,10 @@ def test_other_pythons_say_and_do_the_same(
     failed = command("#!/bin/sh -e\nfalse\necho never\n", kind="script")
     gone = command("#!/usr/local/bin/no-such-shell\n", kind="script")
     long = command("true", working_directory="/" + "a" * 300)
-    device = command("echo a >/dev/stdout; echo b >/dev/stderr")
-    gateway.deliver(failed, gone, long, device)
+    other = "nobody" if os.geteuid() == 0 else ""
+    device = command("echo a >/dev/stdout; echo b >/dev/stderr", run_as=other)
+    closed = command("pwd", run_as=other, working_directory=str(closed_to_all(agent.state_dir)))
+    gateway.deliver(failed, gone, long, device, closed)
     result = gateway.result(failed)
     assert (result["status"], result["exit_code"], result["stdout"]["head"]) == ("failed", 1, "")
     result = gateway.result(gone)
@@ -216,6 +226,9 @@ def test_other_pythons_say_and_do_the_same(
     assert result["error_code"] == "working_directory_missing"
     assert "file name too long" in result["error_message"]
     assert gateway.result(device)["stderr"]["head"] == "b\n"
+    result = gateway.result(closed)
+    assert result["error_code"] == "working_directory_missing"
+    assert "permission denied" in result["error_message"]
 
 
 def test_no_script_is_open_for_writing_while_another_command_starts(

@@ -191,7 +191,7 @@ def _save(
         task_id = task.task_id
         update_task(actor=actor, task_id=task_id, value=payload, partial=False)
         done = _("The task was changed.")
-    for warned in draft_warnings(draft):
+    for warned in draft_warnings(draft=draft):
         messages.warning(request, warned.text)
     if not start:
         messages.success(request, done)
