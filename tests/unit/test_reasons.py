@@ -54,6 +54,7 @@ def test_what_agents_say_without_a_code_is_known() -> None:
     [
         ("timeout", "", ("It ran longer than its time limit and was ended.", ""), "超过"),
         ("timeout", "ran 5 s", ("", "ran 5 s"), "超过"),
+        ("canceled_work_may_go_on", "docker may", ("", "docker may"), "其他服务的工作可能仍在继续"),
         ("odd\x1b[1m", "", ("odd", ""), "odd"),
         ("odd", "it broke", ("", "it broke"), ""),
         ("", "", ("", ""), ""),
