@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -23,12 +24,22 @@ _ENTER = 'cd -- "$1" && shift && exec "$@"'
 
 
 class Started(NamedTuple):
-    """A command that runs, the ends of its output, and its cgroup if it has one."""
+    """A command that runs, the ends of its output, and its cgroup if it has one.
+
+    ``clock`` is the monotonic time just before it was forked.
+    """
 
     process: subprocess.Popen[bytes]
     stdout: BinaryIO
     stderr: BinaryIO
     group: CommandGroup | None
+    clock: float
+
+
+class _Forked(NamedTuple):
+    process: subprocess.Popen[bytes]
+    group: CommandGroup | None
+    clock: float
 
 
 class Launcher:
@@ -59,20 +70,18 @@ class Launcher:
                 stderr, stderr_in = _pipe(account, readers, writers)
                 streams = (stdin, stdout_in, stderr_in)
                 try:
-                    process, group = self._popen(argv, account, cwd, environment, streams, label)
+                    forked = self._popen(argv, account, cwd, environment, streams, label)
                 except PermissionError as error:
                     if error.filename != cwd or not account.switch:
                         raise
                     # On a network file system root may have fewer rights than the account: let the
                     # account itself go there.
                     entering = [SHELL, "-c", _ENTER, SHELL, cwd, *argv]
-                    process, group = self._popen(
-                        entering, account, "/", environment, streams, label
-                    )
+                    forked = self._popen(entering, account, "/", environment, streams, label)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 raise _start_error(error, argv[0], cwd, account) from error
             readers.pop_all()
-            return Started(process, stdout, stderr, group)
+            return Started(forked.process, stdout, stderr, forked.group, forked.clock)
 
     def over(self, process: subprocess.Popen[bytes], group: CommandGroup | None) -> None:
         """The process was waited for, or is given up."""
@@ -90,7 +99,7 @@ class Launcher:
         environment = {"PATH": SEARCH_PATH, "LC_ALL": "C"}
         streams = (subprocess.DEVNULL, subprocess.DEVNULL, subprocess.PIPE)
         try:
-            process, group = self._popen(argv, account, "/", environment, streams, label)
+            process, group, _ = self._popen(argv, account, "/", environment, streams, label)
         except FileNotFoundError:
             return ""  # without ls nothing can be said
         except (OSError, ValueError, subprocess.SubprocessError) as error:
@@ -115,9 +124,10 @@ class Launcher:
         environment: Mapping[str, str],
         streams: tuple[BinaryIO | int, BinaryIO | int, BinaryIO | int],
         label: str,
-    ) -> tuple[subprocess.Popen[bytes], CommandGroup | None]:
+    ) -> _Forked:
         groups = account.groups() if account.switch else None
         with self._children.starting() as pids:
+            clock = time.monotonic()
             process = subprocess.Popen(
                 argv,
                 stdin=streams[0],
@@ -134,7 +144,7 @@ class Launcher:
             )
             group = self._groups.take_in(process.pid, label)
             pids.add(process.pid)
-            return process, group
+            return _Forked(process, group, clock)
 
 
 def _pipe(

@@ -103,9 +103,10 @@ class Supervision:
         clock = time.monotonic()
         try:
             with self._spawner.started(self.command) as started:
-                started_at, clock = time.time(), time.monotonic()
+                clock = started.clock
+                started_at = time.time() - (time.monotonic() - clock)
                 self.on_started.set()
-                outcome = self._watch(started, clock)
+                outcome = self._watch(started)
         except StartError as error:
             outcome = Outcome(RESULT_FAILED, error_code=error.code, error_message=str(error))
         finally:
@@ -124,11 +125,11 @@ class Supervision:
             os.close(self._wake_writer)
             self._wake_writer = -1
 
-    def _watch(self, started: Started, clock: float) -> Outcome:
+    def _watch(self, started: Started) -> Outcome:
         process = started.process
         tree = ProcessTree(process.pid, self.command.fence, started.group)
         try:
-            ending = self._follow(started, tree, clock)
+            ending = self._follow(started, tree)
         except BaseException:
             # A defect here must not leave a command running that nobody watches.
             tree.kill()
@@ -136,7 +137,7 @@ class Supervision:
         # Reaped last: until here the pid, and with it session and group, could not be reused.
         return self._outcome(_reap(process), ending)
 
-    def _follow(self, started: Started, tree: ProcessTree, clock: float) -> Ending | None:
+    def _follow(self, started: Started, tree: ProcessTree) -> Ending | None:
         """Read output until the command is over; how it was ended, or None if by itself."""
         pipes = (started.stdout, started.stderr)
         watcher = _Watcher(started.process.pid, self._wake_reader)
@@ -145,7 +146,7 @@ class Supervision:
                 watcher.add(pipe.fileno(), self.captures[stream])
             ending = None
             while not watcher.exited():
-                left = clock + self.command.timeout_seconds - time.monotonic()
+                left = started.clock + self.command.timeout_seconds - time.monotonic()
                 if self._wish.status or left <= 0:
                     ending = Ending(self.command, tree, self._wish.status or RESULT_TIMEOUT)
                     break

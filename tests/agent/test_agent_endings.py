@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agents_app.agent import accounts, launch
 from agents_app.agent.handed_over import handed_over
 from agents_app.agent.records import Outcome
 from agents_app.agent.supervise import Supervision
@@ -144,3 +145,15 @@ def test_a_task_that_has_its_agent_restarted_a_little_later_completes(
     assert (result["status"], result["stdout"]["head"]) == ("completed", "planned\n")
     assert agent.wait() == 0
     wait_until((tmp_path / "done").exists)
+
+
+def test_time_counts_from_the_start_of_the_process(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a slow look at its directory nor a slow agent is time of the command."""
+    (tmp_path / "ls").write_text("#!/bin/sh\nsleep 1\n")
+    (tmp_path / "ls").chmod(0o755)
+    monkeypatch.setattr(launch, "SEARCH_PATH", f"{tmp_path}:{accounts.SEARCH_PATH}")
+    outcome = runner.run("sleep 0.5", working_directory="/tmp", timeout_seconds=1.4)[0]
+    assert outcome.status == "completed"
+    assert 500 <= outcome.execution_time_ms < 1400
