@@ -49,10 +49,11 @@ class Adoption:
         while self._root.still_runs():
             left = self.command.timeout_seconds - self._root.age_seconds()
             if self._wish.status or left <= 0:
-                ending = Ending(self._tree, self._wish.status or RESULT_TIMEOUT)
+                status = self._wish.status or RESULT_TIMEOUT
+                ending = Ending(self.command, self._tree, status)
                 while not ending.is_over(not self._root.still_runs(), self._wish.grace_seconds):
                     time.sleep(CHECK_SECONDS)
-                outcome = ending.outcome(self.command, None)
+                outcome = ending.outcome(None)
                 break
             self._wake.wait(min(left, LOOK_SECONDS))
         took_ms = int(self._root.age_seconds() * 1000)

@@ -26,11 +26,26 @@ class Identity:
 def prepare_state_dir(path: Path) -> None:
     """Make the state directory. Others may pass through it, for script files, but not list it."""
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o711)
+        make_passable(path)
     except OSError as error:
         raise ConfigError(f"cannot use state_dir {path}: {error.strerror}") from error
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigError(f"cannot use state_dir {path}: it is not writable")
+
+
+def make_passable(directory: Path) -> None:
+    """Make a directory, and those above it, that others may pass through; mend one that is there.
+
+    A mode given to mkdir is cut down by the umask, which is 077 in the agent.
+    """
+    if not directory.is_dir():
+        if not directory.parent.is_dir():
+            make_passable(directory.parent)
+        directory.mkdir(mode=0o711, exist_ok=True)
+    found = directory.stat()
+    # Only root's agent runs anything as somebody else.
+    if found.st_uid == os.geteuid() == 0 and found.st_mode & 0o011 != 0o011:
+        directory.chmod(found.st_mode & 0o7777 | 0o011)
 
 
 def read_identity(state_dir: Path) -> Identity | None:

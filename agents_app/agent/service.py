@@ -15,6 +15,7 @@ from types import FrameType
 
 from agents_app.agent import AGENT_VERSION, facts
 from agents_app.agent.cgroup import CommandGroups, own_cgroup
+from agents_app.agent.children import ChildRegistry
 from agents_app.agent.config import ConfigError, Settings
 from agents_app.agent.enroll import enroll_until_done, read_token
 from agents_app.agent.executor import Executor, Limits
@@ -24,7 +25,7 @@ from agents_app.agent.live import LiveFeed
 from agents_app.agent.poller import PollLoop
 from agents_app.agent.reporter import FLUSH_SECONDS, ReportLoop
 from agents_app.agent.session import CredentialSource
-from agents_app.agent.spawn import ChildRegistry, Spawner
+from agents_app.agent.spawn import Spawner
 from agents_app.agent.tree import become_subreaper
 
 log = logging.getLogger(__name__)

@@ -12,10 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 
+from agents_app.agent.handed_over import handed_over
+from agents_app.agent.launch import Started
 from agents_app.agent.messages import Command
 from agents_app.agent.output import Capture
 from agents_app.agent.records import Outcome, exit_outcome
-from agents_app.agent.spawn import Spawner, Started, StartError
+from agents_app.agent.spawn import Spawner
+from agents_app.agent.start_error import StartError
 from agents_app.agent.tree import ProcessTree
 from agents_app.protocol import (
     RESULT_CANCELED,
@@ -40,6 +43,12 @@ _MESSAGES = {
     RESULT_TIMEOUT: ("timeout", "It ran longer than {timeout:g} s and was ended."),
     RESULT_CANCELED: ("canceled", "It was canceled and ended."),
     RESULT_INTERRUPTED: ("agent_stopped", "The agent was stopped, which ended the command."),
+}
+# The codes where the command gave work to something that is not of its tree.
+_HANDED_OVER = {
+    RESULT_TIMEOUT: "timeout_work_may_go_on",
+    RESULT_CANCELED: "canceled_work_may_go_on",
+    RESULT_INTERRUPTED: "agent_stopped_work_may_go_on",
 }
 
 
@@ -94,8 +103,10 @@ class Supervision:
         clock = time.monotonic()
         try:
             with self._spawner.started(self.command) as started:
+                clock = started.clock
+                started_at = time.time() - (time.monotonic() - clock)
                 self.on_started.set()
-                outcome = self._watch(started, clock)
+                outcome = self._watch(started)
         except StartError as error:
             outcome = Outcome(RESULT_FAILED, error_code=error.code, error_message=str(error))
         finally:
@@ -114,11 +125,11 @@ class Supervision:
             os.close(self._wake_writer)
             self._wake_writer = -1
 
-    def _watch(self, started: Started, clock: float) -> Outcome:
+    def _watch(self, started: Started) -> Outcome:
         process = started.process
         tree = ProcessTree(process.pid, self.command.fence, started.group)
         try:
-            ending = self._follow(process, tree, clock)
+            ending = self._follow(started, tree)
         except BaseException:
             # A defect here must not leave a command running that nobody watches.
             tree.kill()
@@ -126,20 +137,18 @@ class Supervision:
         # Reaped last: until here the pid, and with it session and group, could not be reused.
         return self._outcome(_reap(process), ending)
 
-    def _follow(
-        self, process: subprocess.Popen[bytes], tree: ProcessTree, started: float
-    ) -> Ending | None:
+    def _follow(self, started: Started, tree: ProcessTree) -> Ending | None:
         """Read output until the command is over; how it was ended, or None if by itself."""
-        assert process.stdout is not None
-        assert process.stderr is not None
-        with process.stdout, process.stderr, _Watcher(process.pid, self._wake_reader) as watcher:
-            for stream, pipe in zip(STREAMS, (process.stdout, process.stderr)):
+        pipes = (started.stdout, started.stderr)
+        watcher = _Watcher(started.process.pid, self._wake_reader)
+        with started.stdout, started.stderr, watcher:
+            for stream, pipe in zip(STREAMS, pipes):
                 watcher.add(pipe.fileno(), self.captures[stream])
             ending = None
             while not watcher.exited():
-                left = started + self.command.timeout_seconds - time.monotonic()
+                left = started.clock + self.command.timeout_seconds - time.monotonic()
                 if self._wish.status or left <= 0:
-                    ending = Ending(tree, self._wish.status or RESULT_TIMEOUT)
+                    ending = Ending(self.command, tree, self._wish.status or RESULT_TIMEOUT)
                     break
                 if watcher.wait(left):
                     self.on_output()
@@ -161,7 +170,7 @@ class Supervision:
         if ending is None:
             assert plain is not None
             return plain
-        return ending.outcome(self.command, plain.exit_code if plain else None)
+        return ending.outcome(plain.exit_code if plain else None)
 
 
 def never_started(status: str) -> Outcome:
@@ -244,9 +253,11 @@ class _Watcher:
 class Ending:
     """TERM to the whole tree, after the grace KILL until nothing of it is left."""
 
-    def __init__(self, tree: ProcessTree, status: str) -> None:
+    def __init__(self, command: Command, tree: ProcessTree, status: str) -> None:
         """Send TERM now; ``status`` is what becomes of the command."""
+        self._command = command
         self._status = status
+        self._handed_over = handed_over([command.body, *tree.command_lines()])
         self._left_over: list[int] = []
         self._tree = tree
         self._since = time.monotonic()
@@ -270,10 +281,19 @@ class Ending:
             return True
         return False
 
-    def outcome(self, command: Command, exit_code: int | None) -> Outcome:
-        """The outcome of the command that was ended so."""
+    def outcome(self, exit_code: int | None) -> Outcome:
+        """The outcome of the command that was ended so.
+
+        An exit code of 0 would say that it did all that it was to do, so it is told in words.
+        """
         code, message = _MESSAGES[self._status]
-        message = message.format(timeout=command.timeout_seconds)
+        message = message.format(timeout=self._command.timeout_seconds)
+        if exit_code == 0:
+            exit_code = None
+            message += " Told to end, it ended with exit code 0."
+        if self._handed_over:
+            code = _HANDED_OVER[self._status]
+            message += f" What it gave to {', '.join(self._handed_over)} may go on."
         if self._left_over:
             message += f" Could not be ended: pid {', '.join(map(str, self._left_over))}."
         return Outcome(self._status, exit_code, error_code=code, error_message=message)

@@ -82,6 +82,15 @@ class ProcessTree:
                 pending.extend(children.get(pid, ()))
         return [table[pid] for pid in found if table[pid].state not in "ZX"]
 
+    def command_lines(self) -> list[str]:
+        """The command lines of the members that still run."""
+        lines = []
+        for process in self.alive():
+            with contextlib.suppress(OSError):
+                words = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+                lines.append(words.replace(b"\0", b" ").decode("utf-8", "replace"))
+        return lines
+
     def _is_own(self, process: Process) -> bool:
         if self._root_pid in (process.pid, process.session, process.group):
             return True

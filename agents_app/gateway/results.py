@@ -31,6 +31,11 @@ _ERROR_MESSAGE_LENGTH = 2000
 _DIGEST_BYTES = 32
 # The error code of a command whose result is not looked at any more (``gateway/suspects.py``).
 SET_ASIDE = "result_set_aside"
+_ENDED_EARLY = (
+    protocol.RESULT_TIMEOUT,
+    protocol.RESULT_CANCELED,
+    protocol.RESULT_INTERRUPTED,
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -65,7 +70,7 @@ def result_of(message: ResultMessage, caller: Caller, *, cap_bytes: int) -> Resu
         generation=caller.generation,
         fence=message.fence,
         status=message.status,
-        exit_code=message.exit_code,
+        exit_code=_exit_code(message),
         error_code=message.error_code,
         error_message=message.error_message,
         execution_time_ms=message.execution_time_ms,
@@ -101,6 +106,16 @@ def set_aside_result(message: ResultMessage, caller: Caller) -> Result:
         stdout=StreamOutput(),
         stderr=StreamOutput(),
     )
+
+
+def _exit_code(message: ResultMessage) -> int | None:
+    """Return the exit code; 0 says that all was done, which what was ended early did not.
+
+    Older agents report it of commands that end politely when they are told to.
+    """
+    if message.exit_code == 0 and message.status in _ENDED_EARLY:
+        return None
+    return message.exit_code
 
 
 def cap(output: StreamOutput, cap_bytes: int) -> StreamOutput:

@@ -39,7 +39,19 @@ SENTENCES = {
     "script_not_written": _("It was not started: its text could not be written on the host."),
     "signal": _("It was ended by a signal."),
     "timeout": _("It ran longer than its time limit and was ended."),
-    "working_directory_missing": _("Its working directory does not exist on the host."),
+    "working_directory_missing": _("Its working directory cannot be entered on the host."),
+    # ended by the agent, and there is more that the agent cannot end
+    "agent_stopped_work_may_go_on": _(
+        "The agent was stopped, which ended the command. What the command gave to another service "
+        "may go on."
+    ),
+    "canceled_work_may_go_on": _(
+        "It was canceled. What the command gave to another service may go on."
+    ),
+    "timeout_work_may_go_on": _(
+        "It ran longer than its time limit and was ended. What the command gave to another service "
+        "may go on."
+    ),
 }
 
 # What agents say that needs no code to be understood.

@@ -11,9 +11,11 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.parsers import join_path
 from devops_manager.lib.requests import current_request_id
 from devops_manager.pages import acts, looks, reasons
 from devops_manager.pages.terminal_text import inert_text
+from tasks_app.script_text import runner_of
 from tasks_app.states import Priority
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     from devops_manager.access.models import AuditEvent
+    from tasks_app.selectors.shapes import CommandDetail, TaskDetail
 
 register = template.Library()
 # Less than this says more about the network than about the clock.
@@ -74,6 +77,19 @@ def reason(row: Any) -> SafeString | str:
     return (
         format_html("{} {}", why.sentence, said) if why.sentence and said else why.sentence or said
     )
+
+
+@register.filter
+def runs_by(step: CommandDetail) -> str:
+    """Name the program that runs a script."""
+    return runner_of(interpreter=step.interpreter, body=step.body)
+
+
+@register.filter
+def step_warned(task: TaskDetail, step: CommandDetail) -> list[str]:
+    """Return the warnings about one step of a task."""
+    begin = join_path("commands", step.position - 1) + "."
+    return [warned.text for warned in task.warnings if warned.path.startswith(begin)]
 
 
 @register.filter

@@ -115,7 +115,7 @@ class CommandBody(serializers.Serializer[Any]):
     working_directory = serializers.CharField(
         max_length=drafts.WORKING_DIRECTORY_CHARACTERS, required=False
     )
-    run_as = serializers.CharField(max_length=64, required=False)
+    run_as = serializers.CharField(max_length=drafts.RUN_AS_CHARACTERS, required=False)
     timeout_seconds = serializers.IntegerField(
         min_value=1, max_value=drafts.TIMEOUT_SECONDS_MAX, required=False
     )
@@ -164,6 +164,14 @@ class BulkBody(serializers.Serializer[Any]):
     tasks = TaskBody(many=True)
 
 
+class WarningAnswer(serializers.Serializer[Any]):
+    """Something that is not wrong, and likely not meant."""
+
+    path = serializers.CharField(help_text="Where it stands in the request.")
+    code = serializers.CharField(help_text="For programs: shebang_not_used.")
+    text = serializers.CharField(help_text="For people, in the caller's language.")
+
+
 class CreatedTaskAnswer(serializers.Serializer[Any]):
     """A task that now exists."""
 
@@ -171,6 +179,7 @@ class CreatedTaskAnswer(serializers.Serializer[Any]):
     name = serializers.CharField()
     status = serializers.ChoiceField(choices=TaskStatus.choices)
     target_hosts = serializers.IntegerField(help_text="Hosts that the target names now.")
+    warnings = WarningAnswer(many=True)
 
 
 class BulkAnswer(serializers.Serializer[Any]):

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from tasks_app.script_text import Warned
 from tasks_app.states import CancelState, CommandStatus, Outcome, RowStatus, TaskStatus
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class TaskDetail(TaskSummary):
     error_code: str
     error_message: str
     commands: list[CommandDetail]
+    warnings: list[Warned]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from django.utils.translation import gettext as _
 from devops_manager.access.models import User
 from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import CappedPagination, refuse_beyond_end
+from devops_manager.lib.parsers import join_path
 from tasks_app.models import Command, Task
+from tasks_app.script_text import step_warnings
 from tasks_app.selectors.shapes import (
     CommandDetail,
     CommandProgress,
@@ -22,12 +24,14 @@ from tasks_app.selectors.shapes import (
 from tasks_app.states import CommandStatus, Priority, RowStatus, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
     from django.db.models import QuerySet
 
     from devops_manager.lib.pagination import Page as PageAsked
+    from tasks_app.script_text import Warned
 
 COUNT_LIMIT = CappedPagination.count_limit or 10_000
 HIDDEN = "***"
@@ -127,6 +131,7 @@ def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
     task = Task.objects.select_related("created_by").filter(task_id=task_id).first()
     if task is None:
         raise no_such_task()
+    commands = _commands(task, show_environment=show_environment)
     return TaskDetail(
         total_hosts=task.total_hosts,
         completed_hosts=task.completed_hosts,
@@ -152,8 +157,22 @@ def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
         cancel_requested_at=task.cancel_requested_at,
         error_code=task.error_code,
         error_message=task.error_message,
-        commands=_commands(task, show_environment=show_environment),
+        commands=commands,
+        warnings=_warnings(commands),
     )
+
+
+def _warnings(commands: Sequence[CommandDetail]) -> list[Warned]:
+    return [
+        warned
+        for at, command in enumerate(commands)
+        for warned in step_warnings(
+            path=join_path("commands", at),
+            kind=command.kind,
+            interpreter=command.interpreter,
+            body=command.body,
+        )
+    ]
 
 
 def _commands(task: Task, *, show_environment: bool) -> list[CommandDetail]:

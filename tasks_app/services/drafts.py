@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from devops_manager.lib.errors import InvalidInput, is_full
 from devops_manager.lib.parsers import join_path
 from hosts_app.targets import Target, parse_target, to_json
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
+from tasks_app.script_text import Warned, clean_body, step_warnings
 from tasks_app.services.fields import Fields
 from tasks_app.states import Priority
 
@@ -29,6 +31,7 @@ DESCRIPTION_CHARACTERS = 10_000
 BODY_BYTES = 65_536
 INTERPRETER_CHARACTERS = 200
 WORKING_DIRECTORY_CHARACTERS = 1000
+RUN_AS_CHARACTERS = 64
 PARAMETERS_MAX = 100
 PARAMETER_BYTES = 8192
 ENVIRONMENT_MAX = 100
@@ -63,7 +66,8 @@ COMMAND_FIELDS = (
 )
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}\$?")
+# A name, a uid, user@domain, DOM\user, host$: what it means is the host's name service to say.
+_ACCOUNT = re.compile(r"\w[\w.@\\+$-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,20 @@ def parse_changes(value: object, *, current: Mapping[str, Any]) -> TaskDraft:
     if not value:
         raise _invalid({"body": [_("Name at least one field to change.")]})
     return parse_task({**current, **value})
+
+
+def draft_warnings(*, draft: TaskDraft, path: str = "") -> list[Warned]:
+    """Return what is well-formed and likely not meant in a draft, by full path."""
+    return [
+        warned
+        for at, command in enumerate(draft.commands)
+        for warned in step_warnings(
+            path=join_path(join_path(path, "commands"), at),
+            kind=command.kind,
+            interpreter=command.interpreter,
+            body=command.body,
+        )
+    ]
 
 
 def draft_as_json(draft: TaskDraft) -> dict[str, Any]:
@@ -239,11 +257,17 @@ def _command(value: object, path: str, errors: dict[str, list[str]]) -> CommandD
     before = len(errors)
     fields = Fields(value, path, COMMAND_FIELDS, errors)
     kind = fields.choice("kind", CommandKind.values, CommandKind.COMMAND.value)
+    interpreter = _interpreter(fields, kind)
     draft = CommandDraft(
         name=fields.text("name", characters=NAME_CHARACTERS, one_line=True),
         kind=kind,
-        body=fields.text("body", size_bytes=BODY_BYTES, required=True),
-        interpreter=_interpreter(fields, kind),
+        body=fields.text(
+            "body",
+            size_bytes=BODY_BYTES,
+            required=True,
+            clean=partial(clean_body, kind=kind, interpreter=interpreter),
+        ),
+        interpreter=interpreter,
         parameters=_parameters(fields),
         environment=_environment(fields),
         working_directory=_working_directory(fields),
@@ -280,7 +304,7 @@ def _working_directory(fields: Fields) -> str:
 
 
 def _run_as(fields: Fields) -> str:
-    account = fields.text("run_as", characters=64, one_line=True)
+    account = fields.text("run_as", characters=RUN_AS_CHARACTERS, one_line=True)
     if account and not _ACCOUNT.fullmatch(account):
         fields.refuse("run_as", _("This is not the name of an account."))
     return account

@@ -12,7 +12,7 @@ from devops_manager.lib.one_line import is_one_line
 from devops_manager.lib.parsers import join_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _SHOWN_CHARACTERS = 100
 
@@ -71,16 +71,22 @@ class Fields:
         size_bytes: int | None = None,
         required: bool = False,
         one_line: bool = False,
+        clean: Callable[[str], str] | None = None,
     ) -> str:
-        """Return a text of at most ``characters`` or ``size_bytes``; empty when it is left out."""
+        """Return a text of at most ``characters`` or ``size_bytes``; empty when it is left out.
+
+        ``clean`` makes of a text what is kept of it; what it makes is what is checked.
+        """
         if name not in self._values:
             if required and not self._broken:
                 self.refuse(name, _("This field is required."))
             return ""
-        value = self.checked_text(self._values[name], self.path_of(name), size_bytes)
+        given = self._values[name]
+        if clean is not None and isinstance(given, str):
+            given = clean(given)
+        value = self.checked_text(given, self.path_of(name), size_bytes)
         if characters is not None and len(value) > characters:
             self.refuse(name, _("At most %(high)d characters.") % {"high": characters})
-        given = self._values[name]
         if required and isinstance(given, str) and not given.strip():
             self.refuse(name, _("Must not be empty."))
         if one_line and not is_one_line(value):

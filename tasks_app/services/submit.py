@@ -25,6 +25,7 @@ from tasks_app.services.drafts import (
     CommandDraft,
     TaskDraft,
     draft_as_json,
+    draft_warnings,
     parse_changes,
     parse_task,
 )
@@ -35,16 +36,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from devops_manager.access.actors import Actor
+    from tasks_app.script_text import Warned
 
 
 @dataclass(frozen=True, slots=True)
 class CreatedTask:
-    """One task that now exists: its id, and how many hosts its target names at this moment."""
+    """One task that now exists: its id, and how many hosts its target names at this moment.
+
+    ``warnings``: what is likely not meant, under paths of the request.
+    """
 
     task_id: UUID
     name: str
     status: TaskStatus
     target_hosts: int
+    warnings: list[Warned]
 
 
 def create_task(*, actor: Actor, draft: TaskDraft) -> CreatedTask:
@@ -170,8 +176,14 @@ def _create(
         _record_creation(actor, ids[: len(drafts)], drafts)
         cache.tasks_changed()
     return [
-        CreatedTask(UUID(task_id), draft.name, TaskStatus.PENDING, len(target.hosts))
-        for task_id, draft, target in zip(ids, drafts, targets, strict=False)
+        CreatedTask(
+            UUID(task_id),
+            draft.name,
+            TaskStatus.PENDING,
+            len(target.hosts),
+            draft_warnings(draft=draft, path=path),
+        )
+        for task_id, draft, target, path in zip(ids, drafts, targets, paths, strict=False)
     ]
 
 

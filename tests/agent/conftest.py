@@ -7,7 +7,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from agents_app.agent.cgroup import CommandGroup, group_name, own_cgroup
 from agents_app.agent.identity import Identity, prepare_state_dir, write_identity
 from tests.agent.fake_gateway import CREDENTIAL, HOST_ID, FakeGateway
+from tests.agent.runner import Runner
 from tests.agent.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,10 +62,13 @@ class AgentProcess:
             environment["DM_AGENT_FAULT"] = fault
         return {"PATH": os.environ["PATH"], "SECRET_OF_THE_AGENT": "hidden", **environment}
 
-    def start(self, *, fault: str = "") -> AgentProcess:
+    def start(
+        self, *, fault: str = "", through: Sequence[str] = (), python: str = sys.executable
+    ) -> AgentProcess:
+        """Start it, behind the words of ``through`` where a program is to start it."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "agents_app.agent", "run"],
+                [*through, python, "-m", "agents_app.agent", "run"],
                 cwd=PROJECT,
                 env=self.environment(fault),
                 stdin=subprocess.DEVNULL,
@@ -137,3 +142,27 @@ def make_agent(tmp_path: Path, gateway: FakeGateway) -> Iterator[Callable[[], Ag
 def agent(make_agent: Callable[[], AgentProcess]) -> AgentProcess:
     """An enrolled agent, not started."""
     return make_agent().enrolled()
+
+
+@pytest.fixture
+def agents_umask() -> Iterator[None]:
+    """The umask that the whole agent has."""
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def runner(tmp_path: Path, agents_umask: None) -> Iterator[Runner]:
+    """Runs commands without an agent around it."""
+    made = Runner(tmp_path / "work")
+    yield made
+    made.children.reap_orphans()
+
+
+@pytest.fixture
+def open_place(agents_umask: None) -> Iterator[Path]:
+    """A directory that every user may pass through; ``tmp_path`` is this user's alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)

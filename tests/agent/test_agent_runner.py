@@ -5,12 +5,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import pwd
 import resource
 import shlex
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,43 +16,11 @@ from typing import Any
 
 import pytest
 
-from agents_app.agent.messages import parse_command
 from agents_app.agent.processes import read_process
 from agents_app.agent.records import Outcome
-from agents_app.agent.spawn import ChildRegistry, Spawner
-from agents_app.agent.supervise import Supervision
 from agents_app.agent.tree import become_subreaper
-from tests.agent.fake_gateway import command
+from tests.agent.runner import Runner
 from tests.agent.waiting import wait_until
-
-
-class Runner:
-    """Runs commands as the executor does; keeps the supervision for a look inside."""
-
-    def __init__(self, work_dir: Path) -> None:
-        self.work_dir = work_dir
-        self.children = ChildRegistry()
-        self.spawner = Spawner(work_dir, self.children, "web-1")
-
-    def supervise(self, body: str, **fields: Any) -> Supervision:
-        parsed = parse_command(command(body, **fields))
-        return Supervision(parsed, self.spawner, parsed.output_cap_bytes)
-
-    def run(self, body: str, **fields: Any) -> tuple[Outcome, str, str]:
-        supervision = self.supervise(body, **fields)
-        outcome = supervision.execute()
-        stdout, stderr = (
-            (supervision.captures[name].read(0, 1 << 20) or b"").decode()
-            for name in ("stdout", "stderr")
-        )
-        return outcome, stdout, stderr
-
-
-@pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    made = Runner(tmp_path / "work")
-    yield made
-    made.children.reap_orphans()
 
 
 @pytest.fixture
@@ -137,7 +103,7 @@ def test_a_script_without_interpreter_is_a_shell_script(runner: Runner) -> None:
     _, stdout, _ = runner.run(
         'echo "$1"; stat -c %a "$0" "${0%/*}"', kind="script", parameters=["x"]
     )
-    assert stdout.split() == ["x", "400", "700"]
+    assert stdout.split() == ["x", "500", "700"]
 
 
 @pytest.mark.parametrize(
@@ -165,40 +131,6 @@ def test_what_cannot_be_started_fails_and_says_why(
     outcome = runner.run(**{"body": "echo never", **fields})[0]
     assert (outcome.status, outcome.exit_code, outcome.error_code) == ("failed", None, code)
     assert outcome.error_message.endswith(".")
-
-
-@pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A directory that every user may pass through; ``tmp_path`` is this user's alone."""
-    with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-def test_runs_as_another_user_or_says_that_it_may_not(open_place: Path) -> None:
-    if os.geteuid() != 0:
-        outcome = Runner(open_place / "work").run("true", run_as="root")[0]
-        assert (outcome.status, outcome.error_code) == ("failed", "run_as_failed")
-        return
-    account = pwd.getpwnam("daemon")
-    groups = " ".join(map(str, os.getgrouplist("daemon", account.pw_gid)))
-    runner = Runner(open_place / "work")
-    for kind in ("command", "script"):
-        outcome, stdout, stderr = runner.run(
-            'echo "$(id -un):$(id -G):$HOME:$USER"; test -w / || echo no',
-            kind=kind,
-            run_as="daemon",
-        )
-        assert (outcome.status, stderr) == ("completed", "")
-        assert stdout == f"daemon:{groups}:{account.pw_dir}:daemon\nno\n"
-
-
-def test_a_script_that_the_user_cannot_reach_says_so(tmp_path: Path) -> None:
-    tmp_path.chmod(0o700)
-    outcome = Runner(tmp_path / "work").run("true", kind="script", run_as="daemon")[0]
-    assert (outcome.error_code, outcome.exit_code) == ("run_as_failed", None)
-    why = str(tmp_path) if os.geteuid() == 0 else "does not run as root"
-    assert why in outcome.error_message
 
 
 def test_timeout_kills_what_ignores_term(runner: Runner) -> None:

@@ -84,3 +84,9 @@ def test_all_dependencies_are_pinned() -> None:
     lines = (PROJECT / "constraints.txt").read_text().splitlines()
     loose = [line for line in lines if line and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)]
     assert loose == []
+
+
+def test_the_agents_unit_leaves_room_for_many_commands_and_their_files() -> None:
+    lines = (PROJECT / "deploy/agent/devops-agent.service").read_text().splitlines()
+    assert "LimitNOFILE=65536:524288" in lines
+    assert "TasksMax=infinity" in lines

@@ -67,6 +67,19 @@ def test_every_status_that_an_agent_may_report(agent: Agent, status: str, fields
     assert kept.error_message == fields.get("error_message", "")
 
 
+@pytest.mark.parametrize("status", ["timeout", "canceled", "interrupted"])
+def test_what_was_ended_early_has_no_exit_code_of_success(agent: Agent, status: str) -> None:
+    """Older agents report one of commands that end politely when they are told to."""
+    first, second = delivered(agent, 2)
+    assert agent.verdict(first, status=status, exit_code=0) == "accepted"
+    assert agent.verdict(first, status=status, exit_code=0) == "duplicate"
+    assert agent.verdict(second, status=status, exit_code=143) == "accepted"
+    assert [(row(f).status, row(f).exit_code) for f in (first, second)] == [
+        (status, None),
+        (status, 143),
+    ]
+
+
 def test_a_result_before_the_start_was_acknowledged_is_accepted(agent: Agent) -> None:
     started_task([agent.host])
     assert agent.verdict(only(agent.poll())) == "accepted"

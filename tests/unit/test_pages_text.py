@@ -59,6 +59,11 @@ def test_assignments_come_back_from_their_lines(values: dict[str, str]) -> None:
     assert lines.from_assignments(lines.to_assignments(values)) == (values, [])
 
 
+def test_lines_are_taken_as_they_are() -> None:
+    assert lines.from_lines(' a \n\t"b\\r\\n" \n \n"c" d\r') == [" a ", "b\r\n", '"c" d\r']
+    assert lines.from_assignments('  A= b \nC= "d " ') == ({"A": " b ", "C": "d "}, [])
+
+
 def test_what_is_no_assignment_is_named() -> None:
     assert lines.from_assignments("A=1\nnonsense\n=x\nA=2\n\nB=") == (
         {"A": "1", "B": ""},

@@ -15,7 +15,7 @@ from devops_manager.pages.reasons import SAID, SENTENCES, Reason, reason
 
 ROOT = Path(__file__).parents[2]
 AGENT = re.compile(
-    r"""error_code="(\w+)"|StartError\(\s*"(\w+)"|RESULT_\w+: \("(\w+)", "|error_code=(status),"""
+    r"""error_code="(\w+)"|StartError\(\s*"(\w+)"|RESULT_\w+: \(?"(\w+)",|error_code=(status),"""
 )
 SERVER = re.compile(r"THEN '(\w+)'|ELSE '(\w+)'")
 
@@ -29,6 +29,7 @@ def test_every_code_has_a_sentence() -> None:
         *(codes(AGENT, path.read_text()) for path in (ROOT / "agents_app/agent").glob("*.py"))
     )
     assert {"signal", "timeout", "run_as_failed", "agent_restarted"} <= agent
+    assert {"timeout_work_may_go_on", "exec_failed", "working_directory_missing"} <= agent
     server: set[str] = set()
     for name in ("expire_rows", "unaccounted_end"):
         text = (ROOT / f"tasks_app/sql/{name}.sql").read_text()
@@ -53,6 +54,7 @@ def test_what_agents_say_without_a_code_is_known() -> None:
     [
         ("timeout", "", ("It ran longer than its time limit and was ended.", ""), "超过"),
         ("timeout", "ran 5 s", ("", "ran 5 s"), "超过"),
+        ("canceled_work_may_go_on", "docker may", ("", "docker may"), "其他服务的工作可能仍在继续"),
         ("odd\x1b[1m", "", ("odd", ""), "odd"),
         ("odd", "it broke", ("", "it broke"), ""),
         ("", "", ("", ""), ""),

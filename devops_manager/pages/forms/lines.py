@@ -1,7 +1,8 @@
 """Lists and names with values as lines of text, and back, without losing a character.
 
-A plain line stands for itself. What a line cannot show (line breaks, spaces at its ends, nothing at
-all) is written as a JSON string in double quotes; so is what begins with a double quote.
+A plain line stands for itself, with the spaces at its ends. What a line cannot show (line breaks,
+spaces at its ends, nothing at all) is written as a JSON string in double quotes; so is what begins
+with a double quote.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def to_lines(values: Iterable[str]) -> str:
 
 def from_lines(text: str) -> list[str]:
     """Return the texts that lines write; empty lines count for nothing."""
-    return [_read(line.strip()) for line in text.split("\n") if line.strip()]
+    return [_read(line) for line in text.split("\n") if line.strip()]
 
 
 def to_assignments(values: Mapping[str, str]) -> str:
@@ -33,13 +34,12 @@ def from_assignments(text: str) -> tuple[dict[str, str], list[str]]:
     values: dict[str, str] = {}
     wrong: list[str] = []
     for line in text.split("\n"):
-        stripped = line.strip()
-        if not stripped:
+        if not line.strip():
             continue
-        name, equals, value = stripped.partition("=")
+        name, equals, value = line.partition("=")
         name = name.strip()
         if not equals or not name or name in values:
-            wrong.append(stripped)
+            wrong.append(line.strip())
         else:
             values[name] = _read(value)
     return values, wrong
@@ -56,9 +56,10 @@ def _shown(value: str) -> str:
 
 
 def _read(line: str) -> str:
-    if len(line) > 1 and line.startswith('"') and line.endswith('"'):
+    quoted = line.strip()
+    if len(quoted) > 1 and quoted.startswith('"') and quoted.endswith('"'):
         try:
-            value = json.loads(line)
+            value = json.loads(quoted)
         except ValueError:
             return line
         return value if isinstance(value, str) else line

@@ -67,8 +67,9 @@ class StepForm(forms.Form):
     body = _area(gettext_lazy("Command or script"), rows=4)
     interpreter = _line(
         gettext_lazy("Interpreter"),
-        help_text=gettext_lazy("For a script. Empty: /bin/sh."),
-        placeholder="/bin/sh",
+        help_text=gettext_lazy(
+            "For a script. Empty: what its first line (#!…) names, else /bin/sh."
+        ),
         list="interpreters",
     )
     parameters = _area(
@@ -85,7 +86,12 @@ class StepForm(forms.Form):
         help_text=gettext_lazy("One NAME=value a line."),
     )
     working_directory = _line(gettext_lazy("Working directory"), placeholder="/")
-    run_as = _line(gettext_lazy("Run as"), help_text=gettext_lazy("Empty: the agent's own user."))
+    run_as = _line(
+        gettext_lazy("Run as"),
+        help_text=gettext_lazy(
+            "A name or uid on the host, user@domain, DOM\\user. Empty: the agent's own user."
+        ),
+    )
     timeout_seconds = _number(gettext_lazy("Timeout (seconds)"))
     on_failure = forms.ChoiceField(
         label=gettext_lazy("If it fails on a host"), choices=OnFailure.choices, required=False

@@ -29,7 +29,7 @@ from devops_manager.pages.once import make_once
 from hosts_app.selectors import allowed_group_ids, resolve_target
 from hosts_app.targets import parse_target
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
-from tasks_app.services.drafts import parse_task
+from tasks_app.services.drafts import draft_warnings, parse_task
 from tasks_app.services.lifecycle import start_task
 from tasks_app.services.ownership import may_change, require_owner
 from tasks_app.services.submit import create_task, delete_task, update_task
@@ -191,6 +191,8 @@ def _save(
         task_id = task.task_id
         update_task(actor=actor, task_id=task_id, value=payload, partial=False)
         done = _("The task was changed.")
+    for warned in draft_warnings(draft=draft):
+        messages.warning(request, warned.text)
     if not start:
         messages.success(request, done)
     else:
