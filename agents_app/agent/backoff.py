@@ -7,7 +7,7 @@ import random
 LONGEST_RETRY_AFTER_SECONDS = 600.0
 # A server that is away is looked for so often at first, then at a thirtieth of how long it has
 # been away: a short outage costs seconds, a long one does not cost the site's front its breath.
-SOON_SECONDS = 1.5
+SOON_SECONDS = 1.25
 SHARE_OF_OUTAGE = 30.0
 
 _between = random.Random().uniform  # noqa: S311  it spreads load and keeps no secret

@@ -97,12 +97,15 @@ def _matches(entry: str, server: Server) -> bool:
         return False
     host = server.name.rstrip(".").lower()
     try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(pattern, strict=False)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        # One of both is a name.
         domain = pattern.rstrip(".")
         domain = domain[2:] if domain.startswith("*.") else domain.lstrip(".")
         return bool(domain) and (host == domain or host.endswith("." + domain))
+    try:
+        return address in ipaddress.ip_network(pattern, strict=False)
+    except ValueError:
+        return False  # the entry is a name
 
 
 def _split_port(entry: str) -> tuple[str, str]:
