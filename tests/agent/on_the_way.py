@@ -66,7 +66,7 @@ class Foreign:
         head = read_head(connection)
         if not head:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(CRLF)[0])
+        length = int(head.lower().partition(b"content-length: ")[2].partition(CRLF)[0] or 0)
         while length > 0:
             length -= len(connection.recv(length))
         self.heads.append(head)
