@@ -178,6 +178,8 @@ class FakeGateway:
             self.changed.wait_for(lambda: not self.paused or self._closing, PATIENCE_SECONDS)
             if endpoint == "poll" and not self.scripted["poll"]:
                 self._hold(message)
+                if self._newest(message) is not message:
+                    return problem(409, "poll_superseded")
             if self.scripted[endpoint]:
                 scripted = self.scripted[endpoint].popleft()
                 return scripted(message) if callable(scripted) else scripted
@@ -189,9 +191,20 @@ class FakeGateway:
             }
             return plain[endpoint](message)
 
+    def _newest(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The last poll of that agent: one before it is given nothing any more."""
+        own = message.get("instance_id")
+        return next(poll for poll in reversed(self.polls) if poll.get("instance_id") == own)
+
     def _hold(self, message: dict[str, Any]) -> None:
         self.changed.wait_for(
-            lambda: self._deliveries or self._cancels or self.scripted["poll"] or self._closing,
+            lambda: (
+                self._deliveries
+                or self._cancels
+                or self.scripted["poll"]
+                or self._closing
+                or self._newest(message) is not message
+            ),
             timeout=message.get("wait_seconds", 0),
         )
 
