@@ -1,4 +1,4 @@
-"""A real nginx in front of a gateway, with a configuration of its own, in a directory of its own."""
+"""A real nginx in front of a gateway, with a configuration and a directory of its own."""
 
 from __future__ import annotations
 

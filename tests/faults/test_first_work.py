@@ -1,6 +1,6 @@
 """How soon a host works: behind an impatient proxy, after an approval, an outage, a drain.
 
-Gateway and agent hold polls as long as in production; so whatever waits for the end of a hold fails.
+Gateway and agent hold polls as long as in production: whatever waits for a hold's end fails.
 """
 
 from __future__ import annotations
