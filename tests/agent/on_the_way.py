@@ -107,9 +107,23 @@ class ForwardProxy:
             _relay(connection, server)
 
 
-def _relay(one: socket.socket, other: socket.socket) -> None:
+class Impatient:
+    """Forwards to a port, and closes what has been silent for some time, without a word."""
+
+    def __init__(self, port: int, seconds: float) -> None:
+        self._port = port
+        self._seconds = seconds
+
+    def __call__(self, connection: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self._port)) as server:
+            _relay(connection, server, self._seconds)
+
+
+def _relay(one: socket.socket, other: socket.socket, seconds: float | None = None) -> None:
     while True:
-        readable, _, _ = select.select([one, other], [], [])
+        readable, _, _ = select.select([one, other], [], [], seconds)
+        if not readable:
+            return
         for source in readable:
             data = source.recv(65536)
             if not data:

@@ -7,6 +7,10 @@ import logging
 import pytest
 
 from agents_app.agent.patience import FIRST_PROBE_SECONDS, LONGEST_PROBE_SECONDS, Patience
+from tests.agent.conftest import AgentProcess
+from tests.agent.fake_gateway import FakeGateway, command
+from tests.agent.on_the_way import Impatient, listening
+from tests.agent.waiting import wait_until
 
 
 def learned(cut_at: float = 20.0) -> Patience:
@@ -104,3 +108,22 @@ def test_a_proxy_that_became_patient_is_noticed(warnings: pytest.LogCaptureFixtu
     patience.answered(25.0)
     assert patience.hold_seconds(1.0) == 25.0
     assert count(warnings, logging.INFO) == 1
+
+
+def test_an_agent_learns_from_connections_that_are_closed(
+    gateway: FakeGateway, agent: AgentProcess
+) -> None:
+    agent.settings["POLL_WAIT_SECONDS"] = "25"
+    with listening(Impatient(gateway.port, 2.5)) as port:
+        agent.settings["SERVER"] = f"http://127.0.0.1:{port}"
+        agent.start()
+        wait_until(lambda: "gives up after" in agent.log.read_text())
+        # Only then: this gateway does not notice that a client left, and delivers once.
+        gateway.wait_for(lambda: gateway.polls[-1]["wait_seconds"] < 2, "a shorter hold")
+        sent = command("echo hello")
+        gateway.deliver(sent)
+        assert gateway.result(sent)["status"] == "completed"
+        assert agent.terminate() == 0
+    said = [line for line in agent.log.read_text().splitlines() if "WARNING" in line]
+    assert len(said) == 1, said
+    assert "(it closes)" in said[0]
