@@ -21,7 +21,26 @@ DEPLOY = PACKAGE.parent / "deploy" / "agent"
 DEFAULT_OUTPUT = "var/agent/devops-agent.pyz"
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
+# The first thing that a Python reads, as old as 2.7: what is too new for it is imported later.
 _START = b"""import sys
+
+try:
+    import sqlite3
+    import ssl
+except ImportError:
+    sqlite3 = ssl = None
+
+if sys.version_info < (3, 9) or ssl is None:
+    sys.stderr.write(
+        "devops-agent: Python 3.9 or later with sqlite3 and ssl is needed; %s is Python %d.%d%s\\n"
+        % (
+            sys.executable or "this",
+            sys.version_info[0],
+            sys.version_info[1],
+            "" if ssl else " without them",
+        )
+    )
+    sys.exit(78)
 
 from agents_app.agent.main import main
 

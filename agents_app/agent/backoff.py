@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 
 LONGEST_RETRY_AFTER_SECONDS = 600.0
+# A server that is away is looked for so often at first, then at a thirtieth of how long it has
+# been away: a short outage costs seconds, a long one does not cost the site's front its breath.
+SOON_SECONDS = 1.25
+SHARE_OF_OUTAGE = 30.0
 
 _between = random.Random().uniform  # noqa: S311  it spreads load and keeps no secret
 
@@ -30,6 +34,11 @@ class Backoff:
         ceiling = min(self.longest_seconds, self._first_seconds * 2.0 ** min(self._failures, 32))
         self._failures += 1
         return _between(0.0, ceiling)
+
+    def soon(self, away_seconds: float) -> float:
+        """The delay where nobody answers, or something else than the gateway does."""
+        ceiling = min(self.longest_seconds, max(SOON_SECONDS, away_seconds / SHARE_OF_OUTAGE))
+        return _between(0.5, 1.0) * ceiling
 
     def longest(self) -> float:
         """A delay near the longest one, for what only a person can put right."""

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from agents_app.agent.address import parse_server
+from agents_app.agent.proxy import NO_PROXY_AT_ALL, parse_proxy, proxy_from_environment
+
 DEFAULT_CONFIG_PATH = "/etc/devops-agent/agent.toml"
 ENVIRONMENT_PREFIX = "DM_AGENT_"
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
@@ -40,6 +43,7 @@ class Settings:
     enrollment_token: str = dataclasses.field(default="", repr=False)
     enrollment_token_file: str = ""
     ca_file: str = ""
+    proxy: str = dataclasses.field(default="", repr=False)
     allow_http: bool = False
     hostname: str = ""
     machine_id: str = ""
@@ -86,7 +90,20 @@ def load_settings(config_path: str | None, environ: Mapping[str, str]) -> Settin
     converted: dict[str, Any] = {name: _convert(name, value) for name, value in values.items()}
     settings = Settings(**converted)
     _check(settings)
-    return settings
+    return _with_proxy(settings, environ)
+
+
+def _with_proxy(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    """Fill in the proxy: the setting's, else the environment's for this server, else none."""
+    url, name = settings.proxy, "proxy"
+    if not url:
+        url, name = proxy_from_environment(environ, parse_server(settings.server))
+    if url and url != NO_PROXY_AT_ALL:
+        try:
+            parse_proxy(url)
+        except ValueError as error:
+            raise ConfigError(f"{name} {error}") from None
+    return dataclasses.replace(settings, proxy=url or NO_PROXY_AT_ALL)
 
 
 def read_file(path: Path) -> dict[str, str | bool | int | float]:
@@ -171,6 +188,8 @@ def _check(settings: Settings) -> None:
     try:
         url = urlsplit(settings.server)
         _ = url.port
+        if url.scheme in ("http", "https"):
+            parse_server(settings.server)
     except ValueError as error:
         raise ConfigError(f"server is not a URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.hostname:

@@ -7,9 +7,10 @@ import socket
 import sys
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from agents_app.agent.address import parse_server
 from agents_app.agent.config import Settings
+from agents_app.agent.proxy import NO_PROXY_AT_ALL, parse_proxy
 
 MACHINE_ID_FILE = "machine-id"
 # The gateway takes no more than this of each.
@@ -26,19 +27,24 @@ def boot_id() -> str:
 def machine_id(settings: Settings) -> str:
     """The setting, else the system's machine id, else one made up and kept in the state directory.
 
-    Containers often have none of their own.
+    Containers often have none of their own, and images are made without one: see ``is_machine_id``.
     """
-    found = (
-        settings.machine_id
-        or _read_line("/etc/machine-id")
-        or _read_line("/var/lib/dbus/machine-id")
-    )
-    if found:
-        return found[:LONGEST_ID]
+    for found in (
+        settings.machine_id,
+        _read_line("/etc/machine-id"),
+        _read_line("/var/lib/dbus/machine-id"),
+    ):
+        if is_machine_id(found):
+            return found[:LONGEST_ID]
     path = settings.state_path / MACHINE_ID_FILE
     if not path.exists():
         path.write_text(uuid.uuid4().hex, encoding="ascii")
     return _read_line(str(path))
+
+
+def is_machine_id(text: str) -> bool:
+    """Whether it tells one machine from others: systemd writes ``uninitialized`` into images."""
+    return text.lower() != "uninitialized" and bool(text.strip("0-"))
 
 
 def host_name(settings: Settings) -> str:
@@ -68,7 +74,7 @@ def _system(settings: Settings) -> dict[str, object]:
         "os": (_os_name() or f"{system.sysname} {system.release}")[:LONGEST_OS],
         "arch": system.machine[:LONGEST_ARCH],
     }
-    address = _own_address(settings.server)
+    address = _own_address(settings)
     if address:
         told["ip"] = address
     return told
@@ -131,17 +137,20 @@ def _os_name() -> str:
     return ""
 
 
-def _own_address(server: str) -> str | None:
+def _own_address(settings: Settings) -> str | None:
     """The local address of the way to the server. Connecting a UDP socket sends nothing."""
-    url = urlsplit(server)
+    server = parse_server(settings.server)
+    place = (server.host, server.port)
+    if settings.proxy and settings.proxy != NO_PROXY_AT_ALL:
+        # Behind a proxy the server's name is often not known.
+        proxy = parse_proxy(settings.proxy)
+        place = (proxy.host, proxy.port)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            url.hostname, url.port or 443, type=socket.SOCK_DGRAM
-        )[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(*place, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(address)
             return str(probe.getsockname()[0])
-    except OSError:
+    except (OSError, UnicodeError):
         return None
 
 

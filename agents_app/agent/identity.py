@@ -62,6 +62,15 @@ def read_identity(state_dir: Path) -> Identity | None:
         raise ConfigError(f"{path} is damaged: delete it and enrol again") from error
 
 
+def credential_stamp(state_dir: Path) -> tuple[int, int] | None:
+    """What tells one credential file from its successor; None where there is none."""
+    try:
+        found = (state_dir / CREDENTIAL_FILE).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
 def write_identity(state_dir: Path, identity: Identity) -> None:
     """Store the credential so that it is on disk, whole and readable by the owner only."""
     path = state_dir / CREDENTIAL_FILE

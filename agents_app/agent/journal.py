@@ -52,8 +52,9 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open the file, or set a damaged one aside and begin a new journal."""
         self._lock = threading.RLock()
-        self._directory = path.parent
+        self._path = path
         self._db = _open(path)
+        self._file = _file(path)
         self.writable = True
         self.run = 0
         self._unsaved: dict[str, str] = {}
@@ -89,7 +90,17 @@ class Journal:
     @property
     def takes_work(self) -> bool:
         """Whether commands may be accepted: they can be written, and their results will fit."""
-        return self.writable and _free_bytes(self._directory) >= ROOM_BYTES
+        if not self.writable or not self.in_place:
+            return False
+        return _free_bytes(self._path.parent) >= ROOM_BYTES
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the file is where it was opened: not deleted, not replaced by another.
+
+        SQLite writes on into a file without a name, and all of it is gone with the process.
+        """
+        return self._file is not None and _file(self._path) == self._file
 
     def begin_run(self) -> None:
         """Count this start of the agent; make the journal's id at the first. JournalError."""
@@ -121,6 +132,8 @@ class Journal:
         One that was answered before is finished again with the result that it had, without output.
         Raises JournalError, and then none was accepted.
         """
+        if commands and not self.in_place:
+            raise JournalError("the journal was deleted or replaced")
         with self._lock:
             unknown = {c.fence: c for c in commands if c.fence not in self._states}
             if not unknown:
@@ -308,6 +321,15 @@ def _free_bytes(directory: Path) -> float:
         return math.inf
     blocks = found.f_bfree if os.geteuid() == 0 else found.f_bavail
     return blocks * found.f_frsize
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """What tells the file from another of that name."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -13,8 +13,15 @@ from collections.abc import Sequence
 
 from agents_app.agent import AGENT_VERSION
 from agents_app.agent.config import ConfigError, Settings, load_settings
-from agents_app.agent.enroll import describe_refusal, enroll_once, read_token
+from agents_app.agent.enroll import (
+    credential_is_good,
+    describe_refusal,
+    enroll_once,
+    is_final,
+    read_token,
+)
 from agents_app.agent.identity import (
+    Identity,
     is_draining,
     lock_holder,
     prepare_state_dir,
@@ -73,7 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         )
         if name == "enroll":
             command.add_argument(
-                "--again", action="store_true", help="replace the credential that is there"
+                "--again",
+                action="store_true",
+                help="give up the credential that is there for a new one; asks if it is good",
+            )
+            command.add_argument(
+                "--yes", action="store_true", help="with --again: do not ask, give it up"
             )
         if name == "drain":
             command.add_argument("--off", action="store_true", help="take new work again")
@@ -103,6 +115,8 @@ def _enroll(settings: Settings, options: argparse.Namespace) -> int:
     if present is not None and not options.again:
         _say(f"This host is enrolled already, as {present.host_id}.")
         return EXIT_OK
+    if present is not None and not _may_give_up(settings, present, options):
+        return EXIT_FAILED
     token = read_token(settings)
     if not token and sys.stdin.isatty():
         token = getpass.getpass("Enrolment token: ").strip()
@@ -111,7 +125,10 @@ def _enroll(settings: Settings, options: argparse.Namespace) -> int:
     try:
         identity, status = enroll_once(settings, token)
     except Refused as refused:
-        raise ConfigError(describe_refusal(settings, refused)) from refused
+        if is_final(refused):
+            raise ConfigError(describe_refusal(settings, refused)) from refused
+        sys.stderr.write(f"devops-agent: {describe_refusal(settings, refused)}" + "\n")
+        return EXIT_FAILED
     except TransportError as error:
         sys.stderr.write(f"devops-agent: cannot reach {settings.server}: {error}" + "\n")
         return EXIT_FAILED
@@ -119,6 +136,28 @@ def _enroll(settings: Settings, options: argparse.Namespace) -> int:
     if status == "pending":
         _say("A person must now approve this host on the server.")
     return EXIT_OK
+
+
+def _may_give_up(settings: Settings, present: Identity, options: argparse.Namespace) -> bool:
+    """Whether a credential may be replaced; one that is good, only if a person says so."""
+    good = credential_is_good(settings, present)
+    if good is False:
+        return True
+    unsent = sum(_journal(settings)[0].values())
+    state = "is good" if good else "may be good: the server did not say"
+    _say(
+        f"This host is enrolled as {present.host_id}, and its credential {state}. Enrolling again"
+        " asks the server for a new identity: a running agent takes it on at once, the old host"
+        " gets no more work, and its record stays on the server until a person removes it."
+    )
+    if unsent:
+        _say(f"{unsent} commands run or are not reported yet; their results will be lost.")
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        sys.stderr.write("devops-agent: nothing was done; say --yes to enroll again" + "\n")
+        return False
+    return input("Enroll again? [yes/no] ").strip().lower() in ("y", "yes")
 
 
 def _status(settings: Settings, _: argparse.Namespace) -> int:
@@ -144,7 +183,7 @@ def _drain(settings: Settings, options: argparse.Namespace) -> int:
     if options.off:
         _say("The agent takes new work again.")
         return EXIT_OK
-    _say("The agent takes no new work, from its next poll on.")
+    _say("The agent takes no new work from now on.")
     if options.no_wait:
         return EXIT_OK
     while lock_holder(settings.state_path) is not None:

@@ -63,10 +63,15 @@ class _DefectError(ValueError):
     """A field of a command is missing or of the wrong type."""
 
 
-def parse_poll_answer(answer: Mapping[str, Any]) -> PollAnswer:
-    """Check an answer. What cannot be read as a command with a fence is logged and left out."""
+def parse_poll_answer(answer: Mapping[str, Any]) -> PollAnswer | None:
+    """Check an answer; None if it is not the gateway's, which has a list of commands.
+
+    What cannot be read as a command with a fence is logged and left out.
+    """
+    if not isinstance(answer.get("commands"), list):
+        return None
     commands = []
-    for item in _list(answer.get("commands")):
+    for item in answer["commands"]:
         fence = item.get("fence") if isinstance(item, dict) else None
         if isinstance(fence, str) and 0 < len(fence) <= 64:
             commands.append(parse_command(item))

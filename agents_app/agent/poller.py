@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -14,20 +15,29 @@ from agents_app.agent import AGENT_VERSION, faults
 from agents_app.agent.backoff import Backoff
 from agents_app.agent.config import Settings
 from agents_app.agent.executor import Executor
-from agents_app.agent.facts import LoadReader
+from agents_app.agent.facts import LoadReader, host_name
 from agents_app.agent.identity import is_draining
 from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import LiveFeed
 from agents_app.agent.messages import PollAnswer, parse_poll_answer
-from agents_app.agent.session import CredentialSource, delay_after
+from agents_app.agent.patience import Patience
+from agents_app.agent.session import CredentialSource, Outage, delay_after
 from agents_app.agent.transport import (
     Channel,
+    CutError,
     Refused,
     StaleConnectionError,
     TransportError,
     encode,
 )
-from agents_app.protocol import CODE_POLL_SUPERSEDED, HELD_FINISHED, MAX_HOLDING
+from agents_app.protocol import (
+    CODE_HOST_DISABLED,
+    CODE_HOST_PENDING,
+    CODE_HOST_QUARANTINED,
+    CODE_POLL_SUPERSEDED,
+    HELD_FINISHED,
+    MAX_HOLDING,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +52,19 @@ EMPTY_ANSWERS = 5
 EMPTY_PAUSE_SECONDS = 1.0
 # How often it is looked whether the host has changed: another kernel, more memory, a new address.
 DESCRIBE_SECONDS = 3600.0
+# Statuses by which a proxy says that it gave up waiting.
+GAVE_UP = (408, 504, 524)
+# What the gateway says while a person has to decide: it is asked with the whole hold then.
+WAITING_CODES = (CODE_HOST_PENDING, CODE_HOST_DISABLED, CODE_HOST_QUARANTINED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """What a poll depends on and a person may change while it is held."""
+
+    draining: bool
+    in_place: bool
+    credential: str = dataclasses.field(repr=False)
 
 
 class PollLoop:
@@ -79,47 +102,68 @@ class PollLoop:
         self._stale = False
         self._noted_slots: int | None = -1
         self._failing = ""
+        self._waits_for_a_person = False
+        self._open: Standing | None = None
+        self._interrupted = False
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._patience = Patience(settings.poll_wait_seconds)
         self._backoff = Backoff(
             first_seconds=settings.retry_first_seconds,
             longest_seconds=settings.retry_longest_seconds,
         )
+        self._outage = Outage(self._backoff)
 
     def stop(self) -> None:
         """Give up the open poll and end the loop soon."""
         self._stop.set()
+        self._wake.set()
         self._channel.abort()
+
+    def refresh(self) -> None:
+        """Poll anew, and at once, if what the open poll said is not so any more.
+
+        For the thread that watches the state directory.
+        """
+        if self._credentials.reload_if_replaced():
+            self._wake.set()
+        told = self._open
+        if told is not None and told != self._standing():
+            self._interrupted = True
+            self._channel.interrupt()
 
     def run(self) -> None:
         """Poll until stopped. No failure ends the loop."""
         while not self._stop.is_set():
+            self._wake.clear()
             delay = self._step()
-            if delay > 0:
-                self._stop.wait(delay)
+            if delay > 0 and not self._stop.is_set():
+                self._wake.wait(delay)
         self._channel.close()
 
     def _step(self) -> float:
         """One poll. How long to wait before the next, in seconds."""
+        self._interrupted = False
+        message: dict[str, Any] = {}
         try:
-            pause = self._poll()
-        except StaleConnectionError as error:
-            if not self._stale:
-                self._stale = True
-                return 0.0
-            return self._failed(str(error), self._backoff.next_seconds())
+            pause = self._poll(message)
         except TransportError as error:
-            return self._failed(str(error), self._backoff.next_seconds())
+            return self._unanswered(error, message.get("wait_seconds", 0.0))
         except Refused as refused:
-            return self._failed(str(refused), self._refused(refused))
+            return self._refused(refused, message.get("wait_seconds", 0.0))
         except JournalError:
             return self._failed("the journal cannot be written", self._backoff.next_seconds())
         except Exception:
             # A defect met by one answer must not end an agent that nobody can reach otherwise.
             log.exception("the poll loop failed")
             return self._backoff.longest()
+        finally:
+            self._open = None
         self._stale = False
+        self._waits_for_a_person = False
         self._superseded = 0
         self._backoff.reset()
+        self._outage.over()
         if self._failing:
             log.info("polling works again")
             self._failing = ""
@@ -133,32 +177,69 @@ class PollLoop:
             self._failing = reason
         return delay
 
-    def _refused(self, refused: Refused) -> float:
-        if refused.status == 409 and refused.code == CODE_POLL_SUPERSEDED:
-            self._journal.replace_id()
-            self._superseded += 1
-            return 0.0 if self._superseded == 1 else self._backoff.next_seconds()
-        return delay_after(refused, self._backoff, self._credentials)
+    def _unanswered(self, error: TransportError, asked_seconds: float) -> float:
+        if self._interrupted:
+            return 0.0
+        if isinstance(error, StaleConnectionError) and not self._stale:
+            self._stale = True
+            return 0.0
+        if isinstance(error, CutError) and self._was_cut(asked_seconds, "it closes", certain=False):
+            return 0.0
+        return self._failed(str(error), self._outage.delay())
 
-    def _poll(self) -> float:
-        """Send a poll and apply the answer. How long to wait before the next: almost always 0."""
+    def _was_cut(self, asked_seconds: float, how: str, *, certain: bool) -> bool:
+        waited, now = self._channel.waited_seconds, time.monotonic()
+        return self._patience.cut(asked_seconds, waited, now, certain=certain, how=how)
+
+    def _refused(self, refused: Refused, asked_seconds: float) -> float:
+        status = refused.status
+        if refused.of_gateway:
+            self._waits_for_a_person = status == 403 and refused.code in WAITING_CODES
+        elif status >= 500 or status == 408:
+            certain = status in GAVE_UP
+            if self._was_cut(asked_seconds, f"it answers {status}", certain=certain):
+                return 0.0
+        if status == 409 and refused.code == CODE_POLL_SUPERSEDED:
+            return self._failed(str(refused), self._replace_journal_id())
+        delay = delay_after(refused, self._backoff, self._outage, self._credentials)
+        return self._failed(str(refused), delay)
+
+    def _replace_journal_id(self) -> float:
+        try:
+            self._journal.replace_id()
+        except JournalError:
+            return self._backoff.next_seconds()
+        self._superseded += 1
+        return 0.0 if self._superseded == 1 else self._backoff.next_seconds()
+
+    def _poll(self, message: dict[str, Any]) -> float:
+        """Send a poll and apply the answer. How long to wait before the next: almost always 0.
+
+        ``message`` is filled in: a caller knows by it what was asked when this raises.
+        """
         if not self._journal.run:
             self._journal.begin_run()
         if not self._journal.writable:
             self._journal.try_again()
-        message = self._message()
+        standing = self._standing()
+        message.update(self._message(standing))
         began = time.monotonic()
+        self._open = standing
         answer = self._channel.post(
             "poll",
             encode(message),
-            credential=self._credentials.current(),
+            credential=standing.credential,
             timeout_seconds=message["wait_seconds"] + ANSWER_SECONDS,
         )
+        self._open = None
         if faults.drops("drop_poll_answer"):
             raise TransportError("the answer was lost (a test wants it so)")
         if self._stop.is_set():
             return 0.0
         parsed = parse_poll_answer(answer)
+        if parsed is None:
+            raise TransportError("the answer is JSON, but not the gateway's")
+        self._patience.answered(self._channel.waited_seconds)
         self._told = message.get("host", self._told)
         self._feed.configuration = parsed.configuration
         self._executor.accept(parsed.commands, parsed.cancel)
@@ -172,9 +253,16 @@ class PollLoop:
         self._empty_answers += 1
         return EMPTY_PAUSE_SECONDS if self._empty_answers > EMPTY_ANSWERS else 0.0
 
-    def _message(self) -> dict[str, Any]:
+    def _standing(self) -> Standing:
+        return Standing(
+            draining=is_draining(self._state_path),
+            in_place=self._journal.in_place,
+            credential=self._credentials.current(),
+        )
+
+    def _message(self, standing: Standing) -> dict[str, Any]:
         """The next poll. ``holding`` is read last, so it knows all that was delivered before."""
-        slots = self._slots()
+        slots = self._slots(standing)
         self._seq += 1
         message: dict[str, Any] = {
             "journal_id": self._journal.journal_id,
@@ -186,6 +274,7 @@ class PollLoop:
             "agent_version": AGENT_VERSION,
             "load": self._load.read(running=self._executor.running_count()),
             "wait_seconds": self._wait_seconds(slots),
+            "draining": standing.draining,
         }
         if slots is not None:
             message["slots"] = slots
@@ -201,23 +290,28 @@ class PollLoop:
         now = time.monotonic()
         if not self._described or now - self._described_at >= DESCRIBE_SECONDS:
             self._described, self._described_at = self._describe(), now
+        # One system call, so a new name is told with the next poll.
+        self._described = {**self._described, "hostname": host_name(self._settings)}
         return self._described if self._described != self._told else None
 
     def _wait_seconds(self, slots: int | None) -> float:
         """No hold where the answer decides something: what to start, or that the drain is known."""
+        hold = self._patience.hold_seconds(time.monotonic())
         if not self._journal.takes_work:
-            return min(UNWRITABLE_SECONDS, self._settings.poll_wait_seconds)
+            return min(UNWRITABLE_SECONDS, hold)
+        if self._waits_for_a_person:
+            return hold
         if self._executor.has_recovered or (slots == 0 and self._noted_slots != 0):
             return 0.0
-        return self._settings.poll_wait_seconds
+        return hold
 
-    def _slots(self) -> int | None:
+    def _slots(self, standing: Standing) -> int | None:
         """0 while nothing may be handed out, else the agent's own limit, None if it has none."""
         holding = self._journal.holding()
         unanswered = sum(state == HELD_FINISHED for _, state in holding)
         slots: int | None = self._settings.max_concurrency or None
         full = unanswered >= MOST_UNANSWERED or len(holding) >= MAX_HOLDING // 2
-        if full or not self._journal.takes_work or is_draining(self._state_path):
+        if full or not self._journal.takes_work or standing.draining or not standing.in_place:
             slots = 0
         return slots
 

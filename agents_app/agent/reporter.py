@@ -14,7 +14,7 @@ from agents_app.agent.config import Settings
 from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import Chunk, LiveFeed
 from agents_app.agent.records import reduce_record
-from agents_app.agent.session import CredentialSource, delay_after
+from agents_app.agent.session import CredentialSource, Outage, delay_after
 from agents_app.agent.transport import Channel, Refused, StaleConnectionError, TransportError
 from agents_app.protocol import (
     MAX_CHUNKS_PER_REPORT,
@@ -60,6 +60,7 @@ class ReportLoop:
             first_seconds=settings.retry_first_seconds,
             longest_seconds=settings.retry_longest_seconds,
         )
+        self._outage = Outage(self._backoff)
 
     def wake(self) -> None:
         """There may be a result or output to send."""
@@ -123,9 +124,9 @@ class ReportLoop:
             if not self._stale:
                 self._stale = True
                 return 0.0
-            return self._failed(str(error), self._backoff.next_seconds())
+            return self._failed(str(error), self._outage.delay())
         except TransportError as error:
-            return self._failed(str(error), self._backoff.next_seconds())
+            return self._failed(str(error), self._outage.delay())
         except Refused as refused:
             return self._failed(str(refused), self._refused(refused, results, chunks))
         except Exception:
@@ -135,6 +136,7 @@ class ReportLoop:
         self._stale = False
         self._careful = max(self._careful - 1, 0)
         self._backoff.reset()
+        self._outage.over()
         if self._failing:
             log.info("reporting works again")
             self._failing = ""
@@ -166,6 +168,8 @@ class ReportLoop:
         return answer
 
     def _apply(self, answer: dict[str, Any], results: Results, chunks: list[Chunk]) -> None:
+        if not isinstance(answer.get("results"), list):
+            raise TransportError("the answer is JSON, but not the gateway's")
         verdicts = {item["fence"]: item for item in _items(answer, "results")}
         answered = 0
         for fence, record, reduced in results:
@@ -201,8 +205,9 @@ class ReportLoop:
             log.warning("%s is marked as reduced in memory only", fence)
 
     def _refused(self, refused: Refused, results: Results, chunks: list[Chunk]) -> float:
-        if refused.status not in (400, 413):
-            return delay_after(refused, self._backoff, self._credentials)
+        # A proxy's 413 counts: smaller reports get past it. Its 400 says nothing of the results.
+        if refused.status != 413 and not (refused.of_gateway and refused.status == 400):
+            return delay_after(refused, self._backoff, self._outage, self._credentials)
         for chunk in chunks:
             self._feed.stop_stream(chunk)
         if chunks or len(results) > 1:

@@ -27,6 +27,7 @@ from agents_app.agent.reporter import FLUSH_SECONDS, ReportLoop
 from agents_app.agent.session import CredentialSource
 from agents_app.agent.spawn import Spawner
 from agents_app.agent.tree import become_subreaper
+from agents_app.agent.watch import StateWatch
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +50,17 @@ class Service:
         self._lock = StateLock(settings.state_path)
         self._journal = _open_journal(settings.state_path / JOURNAL_FILE)
         self._stop = threading.Event()
+        self._lost = False
 
     def stop(self) -> None:
         """Ask ``run`` to end."""
         self._stop.set()
 
     def run(self) -> None:
-        """Enrol if need be, then poll, run and report until ``stop``. Raises ConfigError."""
+        """Enroll if need be, then poll, run and report until ``stop``.
+
+        Raises ConfigError, and NotNowError when the state directory was taken from under it.
+        """
         identity = self._identity()
         if identity is None:
             return
@@ -64,7 +69,15 @@ class Service:
         self._serve(CredentialSource(self._settings.state_path, identity))
         self._journal.close()
         self._lock.release()
+        if self._lost:
+            raise NotNowError(
+                f"state_dir {self._settings.state_dir} was deleted or replaced while the agent ran"
+            )
         log.info("stopped")
+
+    def _leave(self) -> None:
+        self._lost = True
+        self.stop()
 
     def _identity(self) -> Identity | None:
         identity = read_identity(self._settings.state_path)
@@ -112,6 +125,8 @@ class Service:
         executor.recover()
         reporting = _start("report", reporter.run)
         polling = _start("poll", poller.run)
+        watch = StateWatch(journal=journal, refresh=poller.refresh, leave=self._leave)
+        _start("watch", lambda: watch.run(self._stop))
         self._stop.wait()
         log.info("stopping")
         poller.stop()

@@ -5,19 +5,27 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
 import ssl
 import threading
+import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from agents_app.agent import AGENT_VERSION
-from agents_app.agent.config import ConfigError, Settings
-from agents_app.protocol import PREFIX
+from agents_app.agent.address import parse_server
+from agents_app.agent.config import Settings
+from agents_app.agent.proxy import NO_PROXY_AT_ALL, open_tunnel, parse_proxy
+from agents_app.agent.trust import Trust
 
+# The first connection of TCP, without which nothing else begins; then all the rest of it.
+REACH_SECONDS = 3.0
 CONNECT_SECONDS = 10.0
+# A server that went away without a word is noticed about so soon.
+KEEPALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 5))
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 READ_BYTES = 65536
+LONGEST_DETAIL = 300
 
 
 class TransportError(Exception):
@@ -26,6 +34,10 @@ class TransportError(Exception):
 
 class StaleConnectionError(TransportError):
     """A connection that was kept open had been shut by the other side; a new one may do at once."""
+
+
+class CutError(TransportError):
+    """The connection was ended while the answer was waited for."""
 
 
 class Refused(Exception):
@@ -40,82 +52,120 @@ class Refused(Exception):
         self.code = code
         self.retry_after_seconds = retry_after_seconds
 
+    @property
+    def of_gateway(self) -> bool:
+        """Whether the gateway itself said so. What a proxy or an ingress says is never final."""
+        return bool(self.code)
+
 
 class Channel:
-    """One connection, for one thread. ``abort`` alone may be called from another."""
+    """One connection, for one thread. ``abort`` and ``interrupt`` may be called from another."""
 
     def __init__(self, settings: Settings) -> None:
         """Connects at the first request. Raises ConfigError if the CA file is no good."""
-        url = urlsplit(settings.server)
-        self._secure = url.scheme == "https"
-        self._host = url.hostname or ""
-        self._port = url.port
-        self._prefix = url.path.rstrip("/") + PREFIX
-        self._context: ssl.SSLContext | None = None
-        if self._secure:
-            try:
-                self._context = ssl.create_default_context(cafile=settings.ca_file or None)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"ca_file {settings.ca_file} holds no certificate") from error
-            self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._server = parse_server(settings.server)
+        proxied = settings.proxy and settings.proxy != NO_PROXY_AT_ALL
+        self._proxy = parse_proxy(settings.proxy) if proxied else None
+        self._trust = Trust(settings.ca_file) if self._server.secure else None
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
         self._aborted = False
+        self._sent_at: float | None = None
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long the last request has been, or was, waited for since it was sent."""
+        return 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
 
     def post(
         self, name: str, body: bytes, *, credential: str = "", timeout_seconds: float
     ) -> dict[str, Any]:
-        """Send JSON to an endpoint; the answer's object. Raises Refused or TransportError."""
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "User-Agent": f"devops-agent/{AGENT_VERSION}",
-        }
-        if credential:
-            headers["Authorization"] = f"Bearer {credential}"
-        reused = self._connection is not None
+        """Send JSON to an endpoint; the answer's object. Raises Refused or TransportError.
+
+        A redirect is never followed: what it names is no place for a token.
+        """
+        reused, self._sent_at = self._connection is not None, None
         try:
             connection = self._connect()
-            if connection.sock is not None:
-                connection.sock.settimeout(timeout_seconds)
-            connection.request("POST", self._prefix + name, body=body, headers=headers)
+            connection.sock.settimeout(timeout_seconds)
+            connection.request(
+                "POST", self._target(name), body=body, headers=self._headers(credential)
+            )
+            self._sent_at = time.monotonic()
             response = connection.getresponse()
             content = _read(response)
             if response.will_close or not response.isclosed():
                 self.close()
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            if reused and isinstance(
-                error, (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
-            ):
-                raise StaleConnectionError(_describe(error)) from error
-            raise TransportError(_describe(error)) from error
+            raise self._failure(error, reused) from error
         if response.status in (200, 201):
             return _object(content)
         raise _refusal(response, content)
 
+    def _failure(self, error: Exception, reused: bool) -> TransportError:
+        shut = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
+        text = _describe(error)
+        # A connection that had been shut is met at once; one that is cut later, during the wait.
+        if reused and isinstance(error, shut) and self.waited_seconds < 1.0:
+            return StaleConnectionError(text)
+        if self._sent_at is not None and isinstance(error, (*shut, http.client.IncompleteRead)):
+            return CutError(text)
+        return TransportError(text)
+
+    def _target(self, name: str) -> str:
+        path = self._server.path + name
+        if self._proxy is None or self._server.secure:
+            return path
+        return f"http://{self._server.authority}{path}"
+
+    def _headers(self, credential: str) -> dict[str, str]:
+        headers = {
+            "Host": self._server.authority,
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "User-Agent": f"devops-agent/{AGENT_VERSION}",
+        }
+        if credential:
+            headers["Authorization"] = f"Bearer {credential}"
+        if self._proxy is not None and not self._server.secure:
+            headers.update(self._proxy.headers)
+        return headers
+
     def _connect(self) -> http.client.HTTPConnection:
         if self._connection is not None:
             return self._connection
-        connection: http.client.HTTPConnection
-        if self._context is not None:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_SECONDS, context=self._context
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
-        try:
-            connection.connect()
-        except OSError:
-            # A failed handshake leaves the socket below it open.
-            connection.close()
-            raise
+        # The port is given: without one http.client looks for it in an IPv6 address.
+        connection = http.client.HTTPConnection(self._server.host, self._server.port)
+        connection.auto_open = 0
+        connection.sock = self._open()
         with self._lock:
             if self._aborted:
                 connection.close()
                 raise ConnectionAbortedError("the agent is stopping")
             self._connection = connection
         return connection
+
+    def _open(self) -> socket.socket:
+        """A connection to the server, through the proxy if there is one, with TLS if it has it."""
+        server, proxy = self._server, self._proxy
+        place = (server.host, server.port) if proxy is None else (proxy.host, proxy.port)
+        sock = socket.create_connection(place, timeout=REACH_SECONDS)
+        try:
+            sock.settimeout(CONNECT_SECONDS)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+            if self._trust is None:
+                return sock
+            if proxy is not None:
+                open_tunnel(sock, proxy, server)
+            return self._trust.wrap(sock, server.name)
+        except OSError:
+            # A failed handshake leaves the socket below it open.
+            sock.close()
+            raise
 
     def close(self) -> None:
         """Shut the connection; the next request opens another."""
@@ -129,9 +179,29 @@ class Channel:
         with self._lock:
             self._aborted = True
             sock = self._connection.sock if self._connection is not None else None
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        _shut(sock)
+
+    def interrupt(self) -> None:
+        """End the request under way, unless its answer is arriving; the next one is served."""
+        with self._lock:
+            sock = self._connection.sock if self._connection is not None else None
+            if sock is not None and not _readable(sock):
+                _shut(sock)
+
+
+def _shut(sock: socket.socket | None) -> None:
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+
+
+def _readable(sock: socket.socket) -> bool:
+    try:
+        watched = select.poll()
+        watched.register(sock, select.POLLIN)
+        return bool(watched.poll(0))
+    except (OSError, ValueError):
+        return True  # it is closed already
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -155,27 +225,51 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 def _object(content: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(content)
-    except ValueError as error:
-        raise TransportError("the answer is not JSON") from error
+    except (ValueError, RecursionError) as error:
+        raise TransportError(
+            "the answer is not JSON: something else than the gateway sent it"
+        ) from error
     if not isinstance(answer, dict):
         raise TransportError("the answer is not a JSON object")
     return answer
 
 
 def _refusal(response: http.client.HTTPResponse, content: bytes) -> Refused:
+    """The refusal, with a code only where the body is a problem as the gateway writes them."""
     try:
         problem = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
-    if not isinstance(problem, dict):
+    if not isinstance(problem, dict) or problem.get("status") != response.status:
         problem = {}
+    code = problem.get("code")
+    location = response.getheader("Location", "")
+    if 300 <= response.status < 400 and location:
+        detail = (
+            f"it redirects to {_shown(location)}, which is not followed;"
+            " if the gateway is there, set server to it"
+        )
+    else:
+        detail = str(problem.get("detail") or response.reason or "")
     wait = response.getheader("Retry-After", "").strip()
     return Refused(
         response.status,
-        str(problem.get("code") or ""),
-        str(problem.get("detail") or response.reason or "")[:300],
-        float(wait) if wait.isdigit() else None,
+        code if isinstance(code, str) else "",
+        _one_line(detail)[:LONGEST_DETAIL],
+        float(wait[:9]) if wait.isdecimal() and wait.isascii() else None,
     )
+
+
+def _shown(location: str) -> str:
+    """A redirect's target without what may be secret in it."""
+    place = location.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = place.partition("//")
+    host, slash, path = rest.partition("/")
+    return (scheme + separator + host.rpartition("@")[2] + slash + path)[:200]
+
+
+def _one_line(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _describe(error: Exception) -> str:
@@ -183,4 +277,4 @@ def _describe(error: Exception) -> str:
         return f"the server's certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return _one_line(str(error))[:LONGEST_DETAIL] or type(error).__name__

@@ -141,7 +141,7 @@ class Gateway:
             caller, wait = await service.identify(request.headers.authorization)
         body = await request.body()
         if name == "poll":
-            service.poll(body, caller, wait, request.exchange)
+            service.poll(body, caller, wait, request.exchange, request.headers.authorization)
             return None
         if name == "report":
             return await service.report(body, caller, wait, request.exchange, request.source_ip)

@@ -35,7 +35,7 @@ LARGE_BODIES_BYTES = 64 * 1024 * 1024
 BODY_SECONDS = 60.0
 # How long a refused body is read and thrown away, so that its sender gets to read the answer.
 LINGER_SECONDS = 5.0
-RETRY_SECONDS = (1, 5)
+RETRY_SECONDS = (1, 2)
 
 # The name of an extension of ASGI: an Exchange.
 EXCHANGE = "agent.exchange"

@@ -38,12 +38,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 
 from agents_app import protocol
 from agents_app.gateway import authentication as auth
+from agents_app.gateway import lobby
 from agents_app.gateway.database import DatabaseAway
 from agents_app.gateway.group_commit import GroupCommit
 from agents_app.gateway.heartbeats import heartbeat_of
@@ -352,5 +354,10 @@ _PROBLEMS = {
 
 
 def _problem_of(verdict: PollVerdict) -> Problem | None:
-    problem = _PROBLEMS.get(verdict)
-    return None if problem is None else problem()
+    found = _PROBLEMS.get(verdict)
+    if found is None:
+        return None
+    problem = found()
+    if problem.status == HTTPStatus.FORBIDDEN:
+        problem.retry_after_seconds = lobby.RETRY_SECONDS  # the next poll is held there
+    return problem

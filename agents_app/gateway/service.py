@@ -28,6 +28,7 @@ from agents_app.gateway.http import (
     unavailable,
 )
 from agents_app.gateway.live_output import LiveOutput
+from agents_app.gateway.lobby import Lobby
 from agents_app.gateway.polls import Polls
 from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.http import Exchange, Problem
+    from agents_app.gateway.messages import PollMessage
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,8 @@ class Service:
             suspects=self._suspects,
         )
         self._enrollments = Enrollments(self._slow_database)
-        self._subscription = Subscription(self._polls, self._authentication)
+        self._lobby = Lobby(self._authentication, self._serve_poll)
+        self._subscription = Subscription(self._polls, self._authentication, self._lobby)
         self._background: list[asyncio.Task[None]] = []
         self._ready_until = 0.0
 
@@ -110,6 +113,7 @@ class Service:
     def drain(self) -> None:
         """Let every held poll go: the process is about to end."""
         self._polls.drain()
+        self._lobby.drain()
 
     async def stop(self) -> None:
         """End what ``start`` began."""
@@ -140,20 +144,35 @@ class Service:
         with self._suspects.marked(mark):
             return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
 
-    def poll(self, body: bytes, caller: Caller, wait: Problem | None, exchange: Exchange) -> None:
+    def poll(
+        self,
+        body: bytes,
+        caller: Caller,
+        wait: Problem | None,
+        exchange: Exchange,
+        authorization: bytes,
+    ) -> None:
         """``poll``, which is held. A host that has to wait is heard all the same: people see it."""
-        mark = self._mark(POLL, caller)
-        with self._suspects.marked(mark):
+        with self._suspects.marked(self._mark(POLL, caller)):
             if fault_points.CHOSEN:
                 fault_points.reach_with("gateway_exit_on_poll", caller.host_id)
             message = decode(body, messages.POLL)
-            if wait is not None:
-                self._heartbeats.note(heartbeat_of(caller.host, message))
-                raise wait
-            if message.host is not None:
-                self._descriptions.note(caller.host, message.host)
             reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
-            exchange.hold(self._polls.serve(message, caller, reply))
+            if wait is None:
+                exchange.hold(self._serve_poll(message, caller, reply))
+                return
+            self._heartbeats.note(heartbeat_of(caller.host, message))
+            leave = self._lobby.hold(
+                message, authorization, host=caller.host, refusal=wait, reply=reply
+            )
+            exchange.hold(leave)
+
+    def _serve_poll(
+        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
+    ) -> Callable[[], None]:
+        if message.host is not None:
+            self._descriptions.note(caller.host, message.host)
+        return self._polls.serve(message, caller, reply)
 
     async def report(
         self,

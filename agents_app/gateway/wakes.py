@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from agents_app.gateway.authentication import Authentication
     from agents_app.gateway.database import DatabaseThreads
+    from agents_app.gateway.lobby import Lobby
     from agents_app.gateway.polls import Polls
     from agents_app.gateway.waiters import Hosts
 
@@ -41,8 +42,9 @@ _BACKOFF_SECONDS = (0.2, 5.0)
 class Subscription:
     """One process's subscription to wakes and revocations."""
 
-    def __init__(self, polls: Polls, authentication: Authentication) -> None:
+    def __init__(self, polls: Polls, authentication: Authentication, lobby: Lobby) -> None:
         """Keep whom to tell; ``connected`` says whether wakes are heard now."""
+        self._lobby = lobby
         self._polls = polls
         self._authentication = authentication
         self.connected = False
@@ -114,6 +116,8 @@ class Subscription:
         self._polls.slot_free(free)
         # A look-up tells a poll of a revoked host so.
         self._polls.hint(revoke)
+        # And one that was told to wait may be served now.
+        self._lobby.look(revoke)
 
 
 async def ask_for_work(database: DatabaseThreads, hosts: Hosts, polls: Polls) -> None:

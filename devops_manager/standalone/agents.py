@@ -90,6 +90,7 @@ class Agents:
         own = {
             "DM_AGENT_SERVER": self.gateway_url,
             "DM_AGENT_ALLOW_HTTP": "true",
+            "DM_AGENT_PROXY": "none",
             "DM_AGENT_STATE_DIR": str(state),
             "DM_AGENT_HOSTNAME": node,
             "DM_AGENT_MACHINE_ID": machine.hex,

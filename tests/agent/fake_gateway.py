@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import ssl
 import threading
 import uuid
@@ -23,7 +24,8 @@ HOST_ID = "01980000-0000-7000-8000-000000000001"
 TOKEN = "dme_token"
 CREDENTIAL = "dma_credential"
 
-Answer = tuple[int, dict[str, Any], dict[str, str]]
+# A body that is no JSON object is sent as it is: not every server on the way is a gateway.
+Answer = tuple[int, dict[str, Any] | bytes, dict[str, str]]
 
 
 def problem(status: int, code: str, **headers: str) -> Answer:
@@ -55,14 +57,22 @@ def command(body: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+class _Server6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 class FakeGateway:
     """The state of the server side, and the server. Use as a context manager."""
 
-    def __init__(self, certificate: Path | None = None) -> None:
+    def __init__(
+        self, certificate: Path | None = None, *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.changed = threading.Condition()
         self.polls: list[dict[str, Any]] = []
         self.reports: list[dict[str, Any]] = []
         self.enrolments: list[dict[str, Any]] = []
+        self.heartbeats: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.results: dict[str, dict[str, Any]] = {}
         self.verdicts: list[tuple[str, str]] = []
         self.chunks: list[dict[str, Any]] = []
@@ -70,15 +80,18 @@ class FakeGateway:
             "poll": deque(),
             "report": deque(),
             "enroll": deque(),
+            "heartbeat": deque(),
         }
         self.config: dict[str, Any] = {"live_interval_seconds": 0.05, "live_chunk_bytes": 1024}
         self.paused = False
         self._deliveries: list[dict[str, Any]] = []
         self._cancels: list[str] = []
         self._closing = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        kind = _Server6 if ":" in host else ThreadingHTTPServer
+        self._server = kind((host, port), self._handler())
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.port: int = self._server.server_port
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
@@ -154,21 +167,44 @@ class FakeGateway:
 
     def answer(self, endpoint: str, message: dict[str, Any]) -> Answer:
         with self.changed:
-            log = {"poll": self.polls, "report": self.reports, "enroll": self.enrolments}[endpoint]
+            log = {
+                "poll": self.polls,
+                "report": self.reports,
+                "enroll": self.enrolments,
+                "heartbeat": self.heartbeats,
+            }[endpoint]
             log.append(message)
             self.changed.notify_all()
             self.changed.wait_for(lambda: not self.paused or self._closing, PATIENCE_SECONDS)
             if endpoint == "poll" and not self.scripted["poll"]:
                 self._hold(message)
+                if self._newest(message) is not message:
+                    return problem(409, "poll_superseded")
             if self.scripted[endpoint]:
                 scripted = self.scripted[endpoint].popleft()
                 return scripted(message) if callable(scripted) else scripted
-            plain = {"poll": self._poll, "report": self._report, "enroll": self._enroll}
+            plain = {
+                "poll": self._poll,
+                "report": self._report,
+                "enroll": self._enroll,
+                "heartbeat": lambda _: (200, {"server_time": 0.0}, {}),
+            }
             return plain[endpoint](message)
+
+    def _newest(self, message: dict[str, Any]) -> dict[str, Any]:
+        """The last poll of that agent: one before it is given nothing any more."""
+        own = message.get("instance_id")
+        return next(poll for poll in reversed(self.polls) if poll.get("instance_id") == own)
 
     def _hold(self, message: dict[str, Any]) -> None:
         self.changed.wait_for(
-            lambda: self._deliveries or self._cancels or self.scripted["poll"] or self._closing,
+            lambda: (
+                self._deliveries
+                or self._cancels
+                or self.scripted["poll"]
+                or self._closing
+                or self._newest(message) is not message
+            ),
             timeout=message.get("wait_seconds", 0),
         )
 
@@ -218,19 +254,21 @@ class FakeGateway:
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 message = json.loads(self.rfile.read(length))
-                endpoint = self.path.removeprefix(PREFIX)
+                endpoint = self.path.rpartition(PREFIX)[2]
+                gateway.headers.append({n.lower(): v for n, v in self.headers.items()})
                 authorised = self.headers.get("Authorization") == f"Bearer {CREDENTIAL}"
                 if endpoint != "enroll" and not authorised:
                     status, body, headers = problem(401, "credential_invalid")
                 else:
                     status, body, headers = gateway.answer(endpoint, message)
-                content = json.dumps(body).encode()
+                content = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
+                self.close_connection = gateway._closing
 
             def handle(self) -> None:
                 with contextlib.suppress(ConnectionError):  # a killed agent leaves so

@@ -69,7 +69,7 @@ def test_the_host_is_described_until_the_server_has_heard_it(
     gateway.wait_for(lambda: len(gateway.polls) >= 4, "four polls")
     refused, heard, *later = gateway.polls
     assert refused["host"] == heard["host"]
-    assert {"os", "arch", "ip", "facts"} == set(heard["host"])
+    assert {"hostname", "os", "arch", "ip", "facts"} == set(heard["host"])
     facts = heard["host"]["facts"]
     assert set(facts) == {"kernel", "python", "cpu_count", "memory_bytes", "process_tracking"}
     assert facts["process_tracking"] in {"cgroup", "subreaper"}

@@ -20,11 +20,10 @@ from agents_app.agent.config import ConfigError, load_settings
 from agents_app.agent_build import agent_bytes, agent_sha256, build_agent, install_script
 from tests.agent.conftest import AgentProcess
 from tests.agent.fake_gateway import CREDENTIAL, HOST_ID, TOKEN, FakeGateway, command, problem
+from tests.agent.pythons import new_enough
 from tests.agent.waiting import wait_until
 
 SERVER = "https://ops.example:50051"
-# The interpreters that a managed host may have; those that are here are used.
-OLDEST = (3, 9)
 
 
 def write(path: Path, text: str) -> str:
@@ -147,7 +146,7 @@ def test_enroll_and_enroll_again(make_agent: Callable[[], AgentProcess]) -> None
     agent.settings["ENROLLMENT_TOKEN"] = TOKEN
     assert f"Enrolled as {HOST_ID}." in agent.call("enroll").stdout
     assert "enrolled already" in agent.call("enroll").stdout
-    assert "Enrolled as" in agent.call("enroll", "--again").stdout
+    assert "Enrolled as" in agent.call("enroll", "--again", "--yes").stdout
 
 
 def test_a_person_enrols_a_host_anew_while_the_agent_runs(
@@ -210,14 +209,7 @@ def test_the_build_is_reproducible(tmp_path: Path) -> None:
     assert "agents_app/models.py" not in names
 
 
-def pythons() -> list[str]:
-    roots = [Path("/usr/bin"), *Path.home().glob(".pyenv/versions/3.*/bin")]
-    found = [str(p) for root in roots for p in root.glob("python3.[0-9]*") if p.name[-1].isdigit()]
-    new_enough = [p for p in found if int(p.rpartition(".")[2]) >= OLDEST[1]]
-    return [sys.executable, *sorted(new_enough)]
-
-
-@pytest.mark.parametrize("python", pythons())
+@pytest.mark.parametrize("python", new_enough())
 def test_the_one_file_runs_a_command_on_this_python(
     gateway: FakeGateway, agent: AgentProcess, tmp_path: Path, python: str
 ) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from devops_manager.pages import looks
 from devops_manager.pages.forms import lines
 from devops_manager.pages.terminal_text import inert_text
-from devops_manager.pages.views.enrolment import install_command
 from tasks_app.selectors.shapes import HostCounts
 from tasks_app.states import RowStatus
 
@@ -97,9 +96,3 @@ def test_every_state_has_a_look_and_a_word() -> None:
     rows = dict.fromkeys(RowStatus.values, 1)
     assert looks.rows_bar(rows).ended == 8
     assert len(looks.row_counts(rows)) == 12
-
-
-def test_the_install_command_keeps_the_token_out_of_the_process_list() -> None:
-    command = install_command("http://dm.example/agent/install.sh", "dme_secret")
-    assert "sudo sh dm-install.sh --token-file dm-token" in command
-    assert "sudo" not in command.split("dme_secret")[0]

@@ -74,15 +74,19 @@ def _make(actor: Actor, form: EnrollmentTokenForm) -> tuple[EnrollmentToken, str
 
 
 def install_command(script_url: str, secret: str) -> str:
-    """Return what to paste into a root shell of a host.
+    """Return the line to paste into a shell of a host, root's or that of a user who may sudo.
 
-    The token goes through a file that only root reads, never over a command line that every user of
-    the host could see.
+    It ends with a status other than 0 when the download or the installation fails, and leaves
+    nothing behind. The token goes through a file that nobody else reads, never over a command line
+    that every user of the host could see.
     """
     plain = "" if settings.DM_GATEWAY_URL.startswith("https://") else " --allow-http"
     return (
-        f"curl -fsSo dm-install.sh {shlex.quote(script_url)} && (umask 077; echo {secret} "
-        f">dm-token) && sudo sh dm-install.sh --token-file dm-token{plain}; rm -f dm-token"
+        "(s=; d=$(mktemp -d) && trap 'rm -rf \"$d\"' EXIT"
+        f' && curl -fsSLo "$d/install.sh" {shlex.quote(script_url)}'
+        f' && echo {shlex.quote(secret)} >"$d/token"'
+        ' && { [ "$(id -u)" = 0 ] || s=sudo; }'
+        f' && $s sh "$d/install.sh" --token-file "$d/token"{plain})'
     )
 
 
