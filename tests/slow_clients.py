@@ -6,6 +6,7 @@ import collections
 import http.client
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 DRIP_SECONDS = 0.4
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _POST = b"POST %b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 
 
@@ -75,8 +77,11 @@ class Outcome:
 class SlowClients:
     """So many slow connections, for as long as they are wanted: who is closed comes again."""
 
-    def __init__(self, port: int, count: int, kinds: list[Manner]) -> None:
+    def __init__(
+        self, port: int, count: int, kinds: list[Manner], tls: ssl.SSLContext | None
+    ) -> None:
         self._port = port
+        self._tls = tls
         self._kinds = [kinds[at % len(kinds)] for at in range(count)]
         self._selector = selectors.DefaultSelector()
         self._clients: list[_Client] = []
@@ -102,6 +107,8 @@ class SlowClients:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.settimeout(5)
         sock.connect(("127.0.0.1", self._port))
+        if self._tls is not None:
+            sock = self._tls.wrap_socket(sock, server_hostname="127.0.0.1")
         sock.setblocking(False)
         client = _Client(manner, sock, time.monotonic())
         self._clients.append(client)
@@ -112,7 +119,7 @@ class SlowClients:
     def _send(self, client: _Client, data: bytes) -> None:
         try:
             client.sock.send(data)
-        except BlockingIOError:
+        except _LATER:
             pass
         except OSError:
             self._end(client)
@@ -141,7 +148,7 @@ class SlowClients:
     def _read(self, client: _Client) -> None:
         try:
             piece = client.sock.recv(65536)
-        except BlockingIOError:
+        except _LATER:
             return
         except OSError:
             piece = b""
@@ -163,9 +170,11 @@ class SlowClients:
 
 
 @contextmanager
-def slow_clients(port: int, count: int, kinds: list[Manner]) -> Iterator[Outcome]:
+def slow_clients(
+    port: int, count: int, kinds: list[Manner], *, tls: ssl.SSLContext | None = None
+) -> Iterator[Outcome]:
     """Keep ``count`` slow connections open for as long as the ``with`` block lasts."""
-    clients = SlowClients(port, count, kinds)
+    clients = SlowClients(port, count, kinds, tls)
     clients.start()
     try:
         yield clients.outcome
@@ -174,7 +183,12 @@ def slow_clients(port: int, count: int, kinds: list[Manner]) -> Iterator[Outcome
 
 
 def slowest_answer(
-    port: int, paths: list[str], *, seconds: float, headers: Mapping[str, str]
+    port: int,
+    paths: list[str],
+    *,
+    seconds: float,
+    headers: Mapping[str, str],
+    tls: ssl.SSLContext | None = None,
 ) -> float:
     """Ask for the paths in turns, each on a connection of its own; return the longest wait."""
     slowest = 0.0
@@ -182,7 +196,11 @@ def slowest_answer(
     while time.monotonic() < until:
         for path in paths:
             began = time.monotonic()
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = (
+                http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                if tls is None
+                else http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=tls)
+            )
             connection.request("GET", path, headers=dict(headers))
             answer = connection.getresponse()
             text = answer.read()

@@ -8,9 +8,7 @@ before it has its answer is not read, and the connection is closed after that an
 ``receive`` and ``send`` are ASGI's (spec 2.3). A body is buffered up to BUFFERED_BYTES, then the
 socket is left alone until the application takes it. The application may return before it answers:
 the connection is an ``Exchange``, too.
-
-A request has a time limit for its head and one for its body, and an answer one to be fetched; the
-sweep of ``deadlines`` calls ``overdue``.
+Heads, bodies and answers have time limits: ``deadlines`` calls ``overdue``.
 """
 
 from __future__ import annotations
@@ -18,15 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
-import struct
 from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from django.conf import settings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from agents_app.gateway.deadlines import SLOWEST_BYTES_A_SECOND, Sweep
+from agents_app.gateway.deadlines import SLOWEST_BYTES_A_SECOND, Sweep, reset
 from agents_app.gateway.http import EXCHANGE, LINGER_SECONDS, defect, head_of
 from agents_app.gateway.wire import STATUS_LINES, problem_of, scope_of_request
 
@@ -44,7 +40,6 @@ BUFFERED_BYTES = 64 * 1024
 # Far beyond what an agent sends; a client without end would take memory.
 HEAD_BYTES = 32 * 1024
 
-_RESET = struct.pack("ii", 1, 0)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
@@ -138,10 +133,8 @@ class AgentConnection(asyncio.Protocol):
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(problem_of(400, "there is nothing to upgrade to"))
-        except httptools.HttpParserError:
-            self._refuse(problem_of(400, "this is not HTTP/1.1"))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(problem_of(400, "nothing but HTTP/1.1 is spoken here"))
         else:
             if self._scope is None and self._head_bytes > HEAD_BYTES:
                 self._refuse(problem_of(431, f"a head may have {HEAD_BYTES} bytes"))
@@ -161,6 +154,10 @@ class AgentConnection(asyncio.Protocol):
         _wake(self._drained)
         self._drained = None
         self._resume_reading()
+        if self._scope is None:
+            self._wait_for_request()
+        elif not self._gone:
+            self.deadline = math.inf
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is under way: the process ends."""
@@ -179,7 +176,7 @@ class AgentConnection(asyncio.Protocol):
             if 0 < unsent <= self._moved - window * SLOWEST_BYTES_A_SECOND:
                 self._moved, self.deadline = unsent, now + window
             else:
-                self._abort(transport)
+                reset(transport)
         elif self._scope is None and not self._head_bytes:
             transport.close()
         elif self._paused or self._moved >= window * SLOWEST_BYTES_A_SECOND:
@@ -187,13 +184,9 @@ class AgentConnection(asyncio.Protocol):
         else:
             self._refuse(problem_of(408, "the request did not arrive in time"))
 
-    @staticmethod
-    def _abort(transport: asyncio.Transport) -> None:
-        """Reset: the kernel would keep what the client does not take for minutes."""
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        transport.abort()
+    def _wait_for_request(self) -> None:
+        if self._drained is None and self._transport and not self._transport.is_closing():
+            self.deadline = self._loop.time() + self._keep_alive_seconds
 
     def _leave(self) -> None:
         """Close when all is sent, which the client has to take in time."""
@@ -308,7 +301,7 @@ class AgentConnection(asyncio.Protocol):
             return
         self._reset()
         self._resume_reading()
-        self.deadline = self._loop.time() + self._keep_alive_seconds
+        self._wait_for_request()
 
     async def receive(self) -> Message:
         """Return a piece of the body, or that the client is gone."""

@@ -7,12 +7,15 @@ timer for each request would.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 SWEEP_SECONDS = 1.0
+_RESET = struct.pack("ii", 1, 0)
 # Slower than this, a body or an answer is given up at its time limit.
 SLOWEST_BYTES_A_SECOND = 16 * 1024
 
@@ -46,3 +49,11 @@ class Sweep:
             self._wait()
         else:
             del self._running[id(self._server_state)]
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection at once: the kernel would keep what the client does not take for minutes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
