@@ -29,5 +29,6 @@ USER dm
 EXPOSE 8080 50051
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "deploy/healthcheck.py", "http://127.0.0.1:8080/healthz"]
-CMD ["gunicorn", "--no-control-socket", "--bind", "0.0.0.0:8080", "-k", "gthread", \
+CMD ["gunicorn", "--no-control-socket", "--bind", "0.0.0.0:8080", \
+     "-k", "devops_manager.web_server.worker.WebWorker", "--keep-alive", "75", \
      "--workers", "1", "--threads", "16", "devops_manager.wsgi:application"]

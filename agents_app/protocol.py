@@ -53,6 +53,7 @@ CODE_HOST_QUARANTINED = "host_quarantined"
 CODE_POLL_SUPERSEDED = "poll_superseded"
 CODE_NOT_FOUND = "not_found"
 CODE_TOO_LARGE = "too_large"
+CODE_REQUEST_TIMEOUT = "request_timeout"
 CODE_BUSY = "busy"
 CODE_UNAVAILABLE = "unavailable"
 

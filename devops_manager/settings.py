@@ -222,6 +222,14 @@ DM_GATEWAY_BATCH = env.integer("DM_GATEWAY_BATCH", 500, low=1, high=1000)
 DM_GATEWAY_STATE_DIR = Path(env.text("DM_GATEWAY_STATE_DIR", str(BASE_DIR / "var" / "gateway")))
 DM_GATEWAY_DB_THREADS = env.integer("DM_GATEWAY_DB_THREADS", 4, low=1, high=32)
 
+# --- connections of people and agents -----------------------------------------------------------
+DM_HEAD_TIMEOUT_SECONDS = env.seconds("DM_HEAD_TIMEOUT_SECONDS", 10, low=0.1, high=300)
+DM_BODY_TIMEOUT_SECONDS = env.seconds("DM_BODY_TIMEOUT_SECONDS", 30, low=0.1, high=3600)
+DM_WEB_MAX_CONNECTIONS = env.integer("DM_WEB_MAX_CONNECTIONS", 2000, low=10, high=100_000)
+DM_WEB_BUFFER_BYTES = env.integer(
+    "DM_WEB_BUFFER_BYTES", 268_435_456, low=1_048_576, high=1_099_511_627_776
+)
+
 # --- for tests: where this process fails on purpose (read by fault_points) ----------------------
 DM_FAULT = fault_points.CHOSEN
 

@@ -1,4 +1,4 @@
-"""The WSGI application: pages, admin and API, served by gunicorn's gthread workers on port 8080."""
+"""The WSGI application: pages, admin and API, served by ``web_server`` on port 8080."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A real gateway for tests: gunicorn in a process of its own, on the test's database and Redis."""
+"""A real gateway or web process for tests: gunicorn, on the test's database and Redis."""
 
 from __future__ import annotations
 
@@ -51,11 +51,14 @@ def own_wake_channel() -> None:
 
 @contextmanager
 def serving(
-    database: DjangoDbBlocker, log_path: Path, **environment: str
+    database: DjangoDbBlocker,
+    log_path: Path,
+    kind: type[GatewayProcess] | None = None,
+    **environment: str,
 ) -> Iterator[GatewayProcess]:
-    """Run a gateway for a whole session of tests: the database may not be asked between them."""
+    """Run a gateway for more than one test: the database may not be asked between them."""
     with database.unblock():
-        process = GatewayProcess(log_path, **environment)
+        process = (kind or GatewayProcess)(log_path, **environment)
     process.start()
     try:
         yield process
@@ -65,6 +68,11 @@ def serving(
 
 class GatewayProcess:
     """One gateway; ``environment`` overrides what it gets from the test's settings."""
+
+    arguments: tuple[str, ...] = (
+        *("-k", "agents_app.gateway.worker.GatewayWorker"),
+        "devops_manager.asgi:application",
+    )
 
     def __init__(self, log_path: Path, **environment: str) -> None:
         self._log_path = log_path
@@ -95,9 +103,8 @@ class GatewayProcess:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "gunicorn", "--no-control-socket", "--workers=1"),
-                    *("-k", "agents_app.gateway.worker.GatewayWorker", "--keep-alive=75"),
                     *(f"--bind=127.0.0.1:{self.port}", "--graceful-timeout=10"),
-                    "devops_manager.asgi:application",
+                    *("--keep-alive=75", *self.arguments),
                 ],
                 cwd=ROOT,
                 env=self._environment,
@@ -113,7 +120,7 @@ class GatewayProcess:
             except httpx.TransportError:
                 time.sleep(0.05)
             assert self._process.poll() is None, self.log
-        raise AssertionError(f"the gateway did not start: {self.log}")
+        raise AssertionError(f"the process did not start: {self.log}")
 
     def worker_pid(self) -> int:
         """Return the process id of the worker that serves."""
@@ -164,3 +171,12 @@ class GatewayProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+
+
+class WebProcess(GatewayProcess):
+    """One web process."""
+
+    arguments = (
+        *("-k", "devops_manager.web_server.worker.WebWorker", "--threads=8"),
+        "devops_manager.wsgi:application",
+    )

@@ -8,21 +8,23 @@ before it has its answer is not read, and the connection is closed after that an
 ``receive`` and ``send`` are ASGI's (spec 2.3). A body is buffered up to BUFFERED_BYTES, then the
 socket is left alone until the application takes it. The application may return before it answers:
 the connection is an ``Exchange``, too.
+Heads, bodies and answers have time limits: ``deadlines`` calls ``overdue``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import math
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
 import httptools
+from django.conf import settings
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from agents_app.gateway.http import EXCHANGE, head_of
+from agents_app.gateway.deadlines import SLOWEST_BYTES_A_SECOND, Sweep, reset
+from agents_app.gateway.http import EXCHANGE, LINGER_SECONDS, defect, head_of
+from agents_app.gateway.wire import STATUS_LINES, problem_of, scope_of_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,21 +32,14 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from agents_app.gateway.http import Message, Response, Scope
+    from agents_app.gateway.http import Message, Problem, Response, Scope
 
 logger = logging.getLogger(__name__)
 
 BUFFERED_BYTES = 64 * 1024
 # Far beyond what an agent sends; a client without end would take memory.
 HEAD_BYTES = 32 * 1024
-# How long the first bytes of a request may be there before its headers are complete.
-HEAD_SECONDS = 10.0
 
-_ASGI = {"version": "3.0", "spec_version": "2.3"}
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
-}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
@@ -57,10 +52,10 @@ class AgentConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_app", "_body", "_buffered", "_client", "_close", "_complete", "_continue", "_drained"),
-        *("_forwarded", "_gone", "_head", "_head_bytes", "_headers", "_idle_at", "_inner_app"),
-        *("_keep_alive_seconds", "_loop", "_on_gone", "_parser", "_paused", "_scheme", "_scope"),
-        *("_server_state", "_slow", "_status", "_taken", "_task", "_timer", "_transport", "_url"),
-        *("_waiter",),
+        *("_forwarded", "_gone", "_head", "_head_bytes", "_headers", "_inner_app"),
+        *("_keep_alive_seconds", "_loop", "_moved", "_on_gone", "_parser", "_paused", "_scheme"),
+        *("_scope", "_server_state", "_status", "_taken", "_task", "_transport", "_url"),
+        *("_waiter", "deadline"),
     )
 
     def __init__(
@@ -84,8 +79,7 @@ class AgentConnection(asyncio.Protocol):
         self._close = False
         self._paused = False
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._idle_at = math.inf
+        self.deadline = math.inf
         self._waiter: asyncio.Future[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._reset()
@@ -98,7 +92,8 @@ class AgentConnection(asyncio.Protocol):
         self._scope: Scope | None = None
         self._body: list[bytes] = []
         self._buffered = 0
-        self._complete = self._taken = self._continue = self._forwarded = self._slow = False
+        self._complete = self._taken = self._continue = self._forwarded = False
+        self._moved = 0  # bytes of the body, since its time limit began
         self._on_gone: Callable[[], None] | None = None  # while it is held
         self._status = 0  # of the answer, once it was begun
         self._head = b""
@@ -112,13 +107,14 @@ class AgentConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._client = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else None
         self._scheme = "http" if transport.get_extra_info("sslcontext") is None else "https"
-        self._wait_for_request()
+        self.deadline = self._loop.time() + settings.DM_HEAD_TIMEOUT_SECONDS
+        Sweep.over(self._server_state, self._loop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits that the client is gone."""
         self._gone = True
         self._server_state.connections.discard(cast("Any", self))
-        self._stop_timer()
+        self.deadline = math.inf
         _wake(self._waiter)
         _wake(self._drained)
         self._parser = None  # it holds this connection
@@ -129,70 +125,98 @@ class AgentConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived."""
-        if self._complete or (self._close and self._scope is None):
+        if self._gone or self._complete or (self._close and self._scope is None):
             self._close = True
             return
+        first = self._scope is None and not self._head_bytes
         if self._scope is None:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._refuse(400)  # there is nothing to upgrade to
-        except httptools.HttpParserError:
-            self._refuse(400)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._refuse(problem_of(400, "nothing but HTTP/1.1 is spoken here"))
         else:
             if self._scope is None and self._head_bytes > HEAD_BYTES:
-                self._refuse(431)
+                self._refuse(problem_of(431, f"a head may have {HEAD_BYTES} bytes"))
+            elif self._scope is None and first:
+                self.deadline = self._loop.time() + settings.DM_HEAD_TIMEOUT_SECONDS
+            elif self._scope is not None and not self._complete and self.deadline == math.inf:
+                self.deadline = self._loop.time() + settings.DM_BODY_TIMEOUT_SECONDS
 
     def pause_writing(self) -> None:
         """Have ``send`` wait, and read nothing more: the client does not read."""
         self._drained = self._loop.create_future()
         self._pause_reading()
+        self._limit_sending()
 
     def resume_writing(self) -> None:
         """Let ``send`` and the client go on."""
         _wake(self._drained)
         self._drained = None
         self._resume_reading()
+        if self._scope is None:
+            self._wait_for_request()
+        elif not self._gone:
+            self.deadline = math.inf
 
     def shutdown(self) -> None:
         """Close now, or after the answer that is under way: the process ends."""
         self._close = True
-        if self._scope is None and self._transport is not None:
-            self._transport.close()
+        if self._scope is None or self._gone:
+            self._leave()
+
+    def overdue(self, now: float) -> None:
+        """Do what is right when the deadline is over: more time, 408, or the end."""
+        transport = self._transport
+        if transport is None:
+            return
+        window = settings.DM_BODY_TIMEOUT_SECONDS
+        unsent = transport.get_write_buffer_size()
+        if unsent or transport.is_closing() or self._gone:
+            if 0 < unsent <= self._moved - window * SLOWEST_BYTES_A_SECOND:
+                self._moved, self.deadline = unsent, now + window
+            else:
+                reset(transport)
+        elif self._scope is None and not self._head_bytes:
+            transport.close()
+        elif self._paused or self._moved >= window * SLOWEST_BYTES_A_SECOND:
+            self._moved, self.deadline = 0, now + window
+        else:
+            self._refuse(problem_of(408, "the request did not arrive in time"))
 
     def _wait_for_request(self) -> None:
-        self._idle_at = self._loop.time() + self._keep_alive_seconds
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._keep_alive_seconds, self._idle)
+        if self._drained is None and self._transport and not self._transport.is_closing():
+            self.deadline = self._loop.time() + self._keep_alive_seconds
 
-    def _idle(self) -> None:
-        """Close when nothing came for too long. The timer is set once, not for each request."""
-        self._timer = None
-        left = self._idle_at - self._loop.time()
-        if left <= 0 and self._head_bytes and not self._slow:
-            self._slow = True
-            self._idle_at += HEAD_SECONDS
-            left += HEAD_SECONDS
-        if left <= 0 and self._transport is not None:
+    def _leave(self) -> None:
+        """Close when all is sent, which the client has to take in time."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._limit_sending()
             self._transport.close()
-        elif 0 < left < math.inf:
-            self._timer = self._loop.call_later(left, self._idle)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _limit_sending(self) -> None:
+        if self._transport is not None:
+            self._moved = self._transport.get_write_buffer_size()
+            self.deadline = self._loop.time() + settings.DM_BODY_TIMEOUT_SECONDS
 
-    def _refuse(self, status: int) -> None:
-        """Answer what is not HTTP, or cannot be served, and close."""
-        self._close = True
-        if self._transport is None or self._gone:
+    def _refuse(self, problem: Problem) -> None:
+        """Answer what cannot be served, and close.
+
+        What still arrives is thrown away for LINGER_SECONDS, or the client could lose the answer.
+        """
+        transport = self._transport
+        if transport is None or self._gone:
             return
-        if self._scope is None or not self._status:
-            line = _STATUS_LINES[status]
-            self._transport.write(line + _CLOSE + b"content-length: 0\r\n\r\n")
-        self._transport.close()
+        self._close = True
+        if not self._status:
+            response = problem.response()
+            transport.write(self._head_of(response.status, head_of(response)) + response.body)
+        self._gone = True  # for the application, if it waits for more
+        self._moved = transport.get_write_buffer_size()
+        self.deadline = self._loop.time() + LINGER_SECONDS
+        transport.write_eof()
+        self._resume_reading()
+        _wake(self._waiter)
 
     # --- the parser ------------------------------------------------------------------------------
 
@@ -220,10 +244,13 @@ class AgentConnection(asyncio.Protocol):
         """Hand the request to the application; its body follows."""
         if self._scope is not None:
             return
-        self._idle_at = math.inf
+        self.deadline = math.inf
         if not self._parser.should_keep_alive():
             self._close = True
-        self._scope = self._scope_of_request()
+        headers, self._headers = self._headers, []
+        self._scope = scope_of_request(self._parser, self._url, headers)
+        self._scope["extensions"] = {EXCHANGE: self}
+        self._scope["scheme"], self._scope["client"] = self._scheme, self._client
         self._task = self._loop.create_task(self._serve(self._scope))
         self._server_state.tasks.add(self._task)
 
@@ -233,6 +260,7 @@ class AgentConnection(asyncio.Protocol):
             return
         self._body.append(body)
         self._buffered += len(body)
+        self._moved += len(body)
         if self._buffered > BUFFERED_BYTES:
             self._pause_reading()
         _wake(self._waiter)
@@ -240,31 +268,8 @@ class AgentConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is there in whole."""
         self._complete = True
+        self.deadline = math.inf
         _wake(self._waiter)
-
-    def _scope_of_request(self) -> Scope:
-        url = self._url
-        if not url.startswith(b"/"):  # an absolute address; raises for what is none
-            parsed = httptools.parse_url(url)
-            url = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-        path, _, query = url.partition(b"?")
-        text = path.decode("ascii")
-        headers, self._headers = self._headers, []
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "extensions": {EXCHANGE: self},
-            "http_version": self._parser.get_http_version(),
-            "method": self._parser.get_method().decode("ascii"),
-            "scheme": self._scheme,
-            "path": unquote(text) if "%" in text else text,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": headers,
-            "client": self._client,
-            "server": None,
-        }
 
     # --- the application -------------------------------------------------------------------------
 
@@ -277,7 +282,7 @@ class AgentConnection(asyncio.Protocol):
             # a defect; the application answers those it knows of itself
             logger.exception("%s was not answered", scope["path"])
             if not self._status:
-                self._refuse(500)
+                self._refuse(defect())
         finally:
             if self._task is not None:
                 self._server_state.tasks.discard(self._task)
@@ -292,7 +297,7 @@ class AgentConnection(asyncio.Protocol):
         if self._gone or self._transport is None:
             return
         if self._close or not self._complete or self._head:
-            self._transport.close()
+            self._leave()
             return
         self._reset()
         self._resume_reading()
@@ -374,7 +379,7 @@ class AgentConnection(asyncio.Protocol):
             self._head = b""
 
     def _head_of(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        parts = [_STATUS_LINES[status]]
+        parts = [STATUS_LINES[status]]
         sized = False
         for name, value in (*self._server_state.default_headers, *headers):
             if name == b"connection" and value == b"close":

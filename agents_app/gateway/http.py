@@ -32,7 +32,6 @@ PROBLEM = b"application/problem+json"
 SMALL_BODY_BYTES = 64 * 1024
 # All bodies above SMALL_BODY_BYTES that are in memory at one time.
 LARGE_BODIES_BYTES = 64 * 1024 * 1024
-BODY_SECONDS = 60.0
 # How long a refused body is read and thrown away, so that its sender gets to read the answer.
 LINGER_SECONDS = 5.0
 RETRY_SECONDS = (1, 2)
@@ -252,35 +251,21 @@ class BodyBudget:
 async def read_body(receive: Receive, length: int) -> bytes:
     """Read a body of at most ``length`` bytes.
 
-    Raises ClientGone when the client left, Problem when it sends more or takes too long.
+    Raises ClientGone when the client left or was too slow, which the connection answers itself, and
+    Problem when more was sent.
     """
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientGone
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > length:
-            raise Problem(413, protocol.CODE_TOO_LARGE, f"more than {length} bytes were sent")
-        return body
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _read_on(receive, bytearray(body), length)
-    except TimeoutError:
-        raise Problem(
-            408, protocol.CODE_INVALID_REQUEST, "the body did not arrive in time"
-        ) from None
-
-
-async def _read_on(receive: Receive, body: bytearray, length: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
     while True:
-        if len(body) > length:
-            raise Problem(413, protocol.CODE_TOO_LARGE, f"more than {length} bytes were sent")
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGone
-        body += message.get("body", b"")
+        pieces.append(message.get("body", b""))
+        size += len(pieces[-1])
+        if size > length:
+            raise Problem(413, protocol.CODE_TOO_LARGE, f"more than {length} bytes were sent")
         if not message.get("more_body", False):
-            return bytes(body)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def refuse(receive: Receive, send: Send, response: Response) -> None:

@@ -22,8 +22,9 @@ LOGS = VAR / "log"
 START_SECONDS = 60.0
 _SHOWN_LINES = 15
 _GUNICORN = ["-m", "gunicorn", "--no-control-socket", "--workers=1"]
-# An agent that is idle between two requests keeps its connection (gunicorn closes after 2 s).
-_ASYNC_WORKER = ["-k", "agents_app.gateway.worker.GatewayWorker", "--keep-alive=75"]
+# Who is idle between two requests keeps the connection (gunicorn closes after 2 s).
+_GATEWAY_WORKER = ["-k", "agents_app.gateway.worker.GatewayWorker", "--keep-alive=75"]
+_WEB_WORKER = ["-k", "devops_manager.web_server.worker.WebWorker", "--keep-alive=75", "--threads=8"]
 _CELERY = ["-m", "celery", "-A", "devops_manager"]
 
 
@@ -108,11 +109,11 @@ def _commands(addresses: Addresses, schedule: Path) -> dict[str, tuple[int, list
     return {
         "web": (
             10,
-            [*_GUNICORN, "-k", "gthread", "--threads=8", web, "devops_manager.wsgi:application"],
+            [*_GUNICORN, *_WEB_WORKER, web, "devops_manager.wsgi:application"],
         ),
         "gateway": (
             12,
-            [*_GUNICORN, *_ASYNC_WORKER, gateway, "devops_manager.asgi:application"],
+            [*_GUNICORN, *_GATEWAY_WORKER, gateway, "devops_manager.asgi:application"],
         ),
         "worker": (4, [*_CELERY, "worker", "--concurrency=2", "--loglevel=INFO"]),
         "beat": (2, [*_CELERY, "beat", f"--schedule={schedule / 'schedule'}", "--pidfile="]),

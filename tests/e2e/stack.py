@@ -197,9 +197,12 @@ class Stack:
         """Make an enrolment token and return its secret."""
         return str(self.api.post("enrollment-tokens", {"name": "end to end", **fields})["secret"])
 
-    def start_agent(self, node: str, token: str) -> None:
+    def start_agent(self, node: str, token: str, **environment: str) -> None:
         """Start a new agent; it enrols by itself."""
-        self._children[node] = self._agent(node, token)
+        child = self._agent(node, token)
+        self._children[node] = dataclasses.replace(
+            child, environment={**child.environment, **environment}
+        )
         self._children[node].start()
 
     def remove_agent(self, node: str) -> None:
