@@ -29,10 +29,12 @@ def open_chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def signed_in(browser: Browser, url: str, username: str, password: str) -> Iterator[Page]:
+def signed_in(
+    browser: Browser, url: str, username: str, password: str, *, tolerated: tuple[str, ...] = ()
+) -> Iterator[Page]:
     """Open a tab in which a person is signed in; the block fails if the console complained.
 
-    A form that is refused (400) is no complaint.
+    A form that is refused (400) is no complaint, nor is what holds one of the ``tolerated`` texts.
     """
     context = browser.new_context(base_url=url, locale="en-US")
     context.set_default_timeout(15_000)
@@ -40,7 +42,9 @@ def signed_in(browser: Browser, url: str, username: str, password: str) -> Itera
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and "status of 400" not in message.text:
+        if message.type in {"error", "warning"} and not any(
+            text in message.text for text in ("status of 400", *tolerated)
+        ):
             complaints.append(message.text)
 
     tab.on("console", listen)

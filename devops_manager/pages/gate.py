@@ -20,6 +20,7 @@ from devops_manager.access.permissions import ADMINS, APPROVERS, OPERATORS, READ
 from devops_manager.lib.errors import DomainError, Forbidden
 from devops_manager.lib.problem import status_of
 from devops_manager.lib.requests import current_request_id
+from devops_manager.pages.live import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -108,6 +109,7 @@ def show(
 ) -> HttpResponse:
     """Render a page or a part of one, with what every page needs."""
     context.setdefault("may", may_of(actor_of(request)))
+    context.setdefault("frame", frame_of(request))
     return render(request, template, context, status=status)
 
 

@@ -17,35 +17,11 @@ from tasks_app.services import admission, sweeps
 from tests.pages_world import html, running_task, visitor
 from tests.queue_world import (
     make_hosts,
-    only,
     started_task,
     task_whose_host_is_gone_by_its_turn,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-def test_the_live_answer_holds_what_changed() -> None:
-    task, agents = running_task(make_hosts(2))
-    client = visitor()
-    page = html(client.get(f"/tasks/{task.task_id}"))
-    cursor = page.split('data-cursor="')[1].split('"')[0]
-    revision = page.split('data-revision="')[1].split('"')[0]
-    agents[0].report(agents[0].started[0])
-    query = {"cursor": cursor, "revision": revision}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert not answer["ended"]
-    assert "1 of 2 hosts have ended" in answer["parts"]["task-summary"]
-    assert "Completed successfully" in answer["parts"]["task-hosts"]
-    agents[1].report(agents[1].started[0])
-    query = {"cursor": answer["cursor"], "revision": answer["revision"]}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert answer["ended"]
-    # Nothing has moved since a transaction that is still to come.
-    query = {"cursor": str(10**17), "revision": answer["revision"]}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert "task-hosts" not in answer["parts"]
-    assert client.get(f"/tasks/{task.task_id}/live?cursor=x").status_code == 400
 
 
 def test_hosts_of_a_task_are_filtered() -> None:
@@ -153,18 +129,3 @@ def test_a_stream_is_a_file_that_no_browser_shows() -> None:
     assert response["Content-Disposition"].startswith("attachment")
     assert response["X-Content-Type-Options"] == "nosniff"
     assert visitor(name="b").get(f"{address}/stdin").status_code == 404
-
-
-def test_the_page_of_a_host_follows_what_runs() -> None:
-    hosts = make_hosts(1)
-    task, agents = running_task(hosts, steps=2)
-    client = visitor()
-    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}"
-    assert "still running" in html(client.get(address))
-    agents[0].report(agents[0].started[0])
-    answer = client.get(f"{address}/live").json()
-    assert not answer["ended"]
-    assert "Completed successfully" in answer["parts"]["host-steps"]
-    second = only(agents[0].poll())
-    agents[0].report(second.fence)
-    assert client.get(f"{address}/live").json()["ended"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.http import JsonResponse, StreamingHttpResponse
-from django.template.loader import render_to_string
-from django.urls import reverse
+from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import NotFound
@@ -104,10 +102,10 @@ def shown_entry(entry: LogEntry) -> ShownEntry:
 @page()
 def groups(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     """Show a step's results with equal ones together, the largest group first."""
-    shown = load_task(actor, task_id)
+    shown = load_task(request, actor, task_id)
     context = task_context(shown, "output")
     context["listing"] = None
-    if shown.task.commands:
+    if shown.task.commands and not shown.same:
         command = step_asked(request, shown.task)
         asked = parse_page({"size": GROUPS_A_PAGE} | request.GET.dict())
         found = output_groups(task_id=task_id, command_id=command.command_id, asked=asked)
@@ -133,8 +131,10 @@ def _sample(task_id: UUID, command_id: UUID, group: OutputGroup) -> ShownEntry |
     return shown_entry(logs[0]) if logs else None
 
 
-def _host_context(actor: Actor, task_id: UUID, host_id: UUID) -> dict[str, Any]:
-    shown = load_task(actor, task_id)
+def _host_context(
+    request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID
+) -> dict[str, Any]:
+    shown = load_task(request, actor, task_id)
     context = task_context(shown, "hosts")
     logs = task_logs(
         task_id=task_id,
@@ -152,19 +152,8 @@ def _host_context(actor: Actor, task_id: UUID, host_id: UUID) -> dict[str, Any]:
 @page()
 def host(request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID) -> HttpResponse:
     """Show what one host was given of a task and what it printed, also while it runs."""
-    context = _host_context(actor, task_id, host_id)
-    context["live_url"] = reverse("task_host_live", args=[task_id, host_id])
+    context = _host_context(request, actor, task_id, host_id)
     return show(request, "pages/task_host.html", context)
-
-
-@page()
-def host_live(request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID) -> HttpResponse:
-    """Answer the script of the host's page with the page's changing part."""
-    context = _host_context(actor, task_id, host_id)
-    html = render_to_string("parts/host_steps.html", context, request)
-    return JsonResponse(
-        {"cursor": "", "revision": "", "ended": not context["live"], "parts": {"host-steps": html}}
-    )
 
 
 @page()
