@@ -27,6 +27,7 @@ urlpatterns = [
     path("language", account.set_language, name="set_language"),
     path("tasks", tasks.task_list_page, name="task_list"),
     path("tasks/new", task_edit.new, name="task_new"),
+    path("tasks/preview", task_edit.preview, name="task_preview"),
     path("tasks/pick/<slug:name>", task_edit.pick_hosts, name="task_pick_hosts"),
     path(_TASK, tasks.detail, name="task_detail"),
     path(f"{_TASK}/steps", tasks.steps, name="task_steps"),

@@ -14,7 +14,6 @@ from devops_manager.access.actors import SYSTEM
 from devops_manager.access.models import Role
 from tasks_app.models import Task
 from tasks_app.services import lifecycle
-
 from tests.pages_world import html, running_task, task_form, visitor
 from tests.queue_world import make_hosts, make_task, only
 

@@ -17,8 +17,8 @@ from devops_manager.pages import host_reads, reads
 from devops_manager.pages.forms.filters import HostListFilter
 from devops_manager.pages.forms.hosts import HostForm, ticked
 from devops_manager.pages.gate import act, page, sentences, show
-from devops_manager.pages.live import OTHERWISE
 from devops_manager.pages.listing import asked_page, list_rows, listing_of
+from devops_manager.pages.live import OTHERWISE
 from hosts_app import services
 from tasks_app.selectors.rows import host_tasks
 

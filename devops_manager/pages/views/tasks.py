@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from devops_manager.pages import reads
 from devops_manager.pages.forms.filters import HostsOfTaskFilter, TaskListFilter
 from devops_manager.pages.gate import page, show
-from devops_manager.pages.live import OTHERWISE
 from devops_manager.pages.listing import Listing, asked_page, listing_of
+from devops_manager.pages.live import OTHERWISE
 from devops_manager.pages.views.task_shapes import load_task, task_context
 from tasks_app.selectors.rows import task_hosts
 from tasks_app.selectors.tasks import task_list
