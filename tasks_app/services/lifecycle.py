@@ -30,8 +30,9 @@ def start_task(*, actor: Actor, task_id: UUID, plan: str | None = None) -> Task:
     ``plan``: the digest of the plan that the person was shown; the task starts only if it is still
     that (Conflict ``plan_changed``). Returns the task, running or queued. Its fan-out begins after
     the commit. Concurrent starts take turns on the admission lock, so that no more run than may.
-    Raises NotFound; Conflict ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names
-    what is gone; LimitReached ``queue_full``, and then the task stays pending.
+    Raises NotFound; Conflict ``illegal_transition`` unless it is pending; InvalidInput for a target
+    that is empty or names what is gone; LimitReached ``queue_full``, and then the task stays
+    pending.
     """
     lock_admission()
     task = _lock_task(task_id)
