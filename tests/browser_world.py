@@ -56,4 +56,4 @@ def signed_in(
     expect(tab.get_by_role("heading", name="Overview")).to_be_visible()
     yield tab
     context.close()
-    assert complaints == []
+    assert not complaints, complaints
