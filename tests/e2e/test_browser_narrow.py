@@ -39,7 +39,8 @@ WIDTHS = (390, 1280)
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 # What hangs over the edge, but for what scrolls in a box of its own.
 CULPRITS = """() => [...document.querySelectorAll("body *")]
-  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".table, pre"))
+  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+  .filter((one) => !one.closest(".table, pre"))
   .slice(0, 4).map((one) => `${one.tagName}.${one.className}#${one.id}`)"""
 
 

@@ -114,7 +114,7 @@ def test_a_task_that_will_wait_says_so() -> None:
     task, hosts = tagged_task(1)
     started_task(hosts)
     text = html(visitor().get(f"/tasks/{task.task_id}/start"))
-    assert "this one waits for its turn" in text
+    assert "this task waits for a free slot" in text
 
 
 def test_a_started_task_is_not_started_again() -> None:

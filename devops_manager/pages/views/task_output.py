@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from devops_manager.access.actors import Actor
-    from tasks_app.selectors.shapes import LogEntry, OutputGroup, StreamView
+    from tasks_app.selectors.shapes import LogEntry, OutputGroup, StreamView, TaskDetail
 
 GROUP_BYTES = 16_384
+# Of each stream on a host's page, and of all streams there together.
 HOST_BYTES = 131_072
+PAGE_BYTES = 1_048_576
 GROUPS_A_PAGE = "10"
 STEPS_A_PAGE = 200
 
@@ -131,6 +133,15 @@ def _sample(task_id: UUID, command_id: UUID, group: OutputGroup) -> ShownEntry |
     return shown_entry(logs[0]) if logs else None
 
 
+def _bytes_a_stream(task: TaskDetail) -> int:
+    """Return how much of each stream the page of a host shows: many steps share what one page is.
+
+    The whole of each stream is a file to download.
+    """
+    streams = len(STREAMS) * max(1, len(task.commands))
+    return min(HOST_BYTES, PAGE_BYTES // streams // 2 * 2)
+
+
 def _host_context(
     request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID
 ) -> dict[str, Any]:
@@ -139,10 +150,12 @@ def _host_context(
     logs = task_logs(
         task_id=task_id,
         asked=Page(number=1, size=STEPS_A_PAGE),
-        narrowed=LogFilter(host=host_id, limit_bytes=HOST_BYTES),
+        narrowed=LogFilter(host=host_id, limit_bytes=_bytes_a_stream(shown.task)),
     ).results
     names = {command.command_id: command for command in shown.task.commands}
-    context["entries"] = [(names.get(log.row.command_id), shown_entry(log)) for log in logs]
+    # A page that has all rows as they are asks for what runs: only that prints.
+    wanted = [log for log in logs if log.live or not shown.same]
+    context["entries"] = [(names.get(log.row.command_id), shown_entry(log)) for log in wanted]
     context["host_id"] = host_id
     context["hostname"] = logs[0].row.hostname if logs else str(host_id)
     context["running"] = any(log.row.status in ROW_IN_FLIGHT for log in logs)
