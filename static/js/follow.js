@@ -9,8 +9,8 @@ const words = document.getElementById("live");
 const asOf = document.getElementById("as-of");
 const LONGEST = 30000;
 const PATIENCE = 20000;
-// A viewer takes at most a tenth of a server's process, however long an answer takes.
-const SHARE = 10;
+// A viewer takes at most a quarter of a server's process, however long an answer takes.
+const SHARE = 3;
 let wait = 0;
 let timer = 0;
 let asking = false;
@@ -63,6 +63,8 @@ function patchAttributes(old, fresh) {
 function patch(old, fresh) {
   if (old.nodeType !== Node.ELEMENT_NODE) {
     patchText(old, fresh);
+  } else if (old.hasAttribute("data-ticked")) {
+    return; // confirm.js writes there what is ticked
   } else if (!old.isEqualNode(fresh) && !(TYPED.has(old.nodeName) && isTouched(old))) {
     patchAttributes(old, fresh);
     patchChildren(old, fresh);
@@ -133,6 +135,7 @@ function placeAll(answer) {
     const region = document.getElementById(fresh.id);
     if (region) place(region, fresh);
   }
+  document.dispatchEvent(new Event("follow:placed"));
   // After a new sign-in in another tab, forms that were open before must still be taken.
   const token = answer.querySelector("input[name=csrfmiddlewaretoken]");
   for (const field of document.getElementsByName("csrfmiddlewaretoken")) {

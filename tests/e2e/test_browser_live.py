@@ -178,7 +178,7 @@ def test_a_server_that_was_away_is_said_and_the_page_resumes(page: Page) -> None
     expect(page.locator("#follow")).to_have_attribute("data-state", "lost")
     page.unroute("**/tasks/*", refuse)
     agent.report(agent.started[0])
-    expect(page.locator("#live")).to_have_text("This page follows the task.", timeout=20_000)
+    expect(page.locator("#live")).to_have_text("This page follows the task.")
     expect(page.locator("#task-hosts [data-state=completed]")).to_be_visible()
 
 
@@ -236,3 +236,22 @@ def test_an_ended_task_is_not_asked_about(page: Page) -> None:
     faster(page)
     page.wait_for_timeout(2500)
     assert asked == []
+
+
+def test_a_reject_names_what_is_ticked_and_follows_it(page: Page) -> None:
+    for name in ("a-new", "b-new", "c-new"):
+        Host.objects.create(hostname=name)
+    page.goto("/hosts?status=pending")
+    page.get_by_role("checkbox", name="a-new").check()
+    page.get_by_role("checkbox", name="b-new").check()
+    page.get_by_text("Reject the ticked…").click()
+    named = page.locator("[data-ticked]")
+    expect(named).to_have_text("a-new, b-new (2)")
+    Host.objects.filter(hostname="a-new").update(status="active")
+    faster(page)
+    expect(named).to_have_text("b-new (1)")
+    page.get_by_role("checkbox", name="c-new").check()
+    expect(named).to_have_text("b-new, c-new (2)")
+    page.get_by_role("button", name="Reject them").click()
+    expect(page.get_by_role("status").first).to_contain_text("2 hosts were rejected.")
+    assert Host.objects.get(hostname="a-new").status == "active"

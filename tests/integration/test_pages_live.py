@@ -100,6 +100,8 @@ def test_every_page_that_can_change_follows() -> None:
         "/": {"figures", "running", "latest", "waiting"},
         "/tasks": {"tasks"},
         "/hosts": {"hosts", "waiting"},
+        "/tokens": {"token-list"},
+        "/enrolment": {"token-list"},
         f"/hosts/{host.host_id}": {"host-state", "host-given", "host-trail", "host-acts"},
         base: {"task-summary", "task-acts", "task-hosts"},
         f"{base}/output": {"task-summary", "task-acts", "task-output"},
