@@ -253,6 +253,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "login"
+CSRF_FAILURE_VIEW = "devops_manager.pages.views.account.csrf_failure"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = env.integer("DM_LOGIN_FAILURE_LIMIT", 10, low=1, high=1000)

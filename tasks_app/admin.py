@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy
 from devops_manager.access.actors import actor_of
 from devops_manager.access.record_admin import ReadOnlyAdmin
 from devops_manager.lib.errors import DomainError
+from tasks_app.admin_start import start_tasks
 from tasks_app.models import (
     Command,
     CommandHost,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 class TaskAdmin(ReadOnlyAdmin):
     """Tasks. New ones come from the page and the API; rows and counts only from the machine."""
 
-    actions = ("stop_tasks", "cancel_tasks")
+    actions = (start_tasks, "stop_tasks", "cancel_tasks")
     list_display = (
         "name", "status", "priority", "total_hosts", "completed_hosts", "failed_hosts",
         "lost_hosts", "created_by", "created_at",

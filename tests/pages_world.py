@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.test import Client
@@ -29,6 +30,19 @@ def visitor(role: Role = Role.ADMIN, *, name: str = "", staff: bool = False) -> 
 def html(response: Any) -> str:
     """Return a page's text."""
     return str(response.content.decode())
+
+
+def plan_in(text: str) -> str:
+    """Return the digest that a start page's form sends."""
+    found = re.search(r'name="plan" value="([0-9a-f]{64})"', text)
+    assert found is not None
+    return found[1]
+
+
+def begin(client: Client, task: Task) -> Any:
+    """Start a task from its page: look at what it means, and agree."""
+    address = f"/tasks/{task.task_id}/start"
+    return client.post(address, {"plan": plan_in(html(client.get(address)))}, follow=True)
 
 
 def task_form(*hosts: Host, steps: int = 1, **fields: Any) -> dict[str, Any]:

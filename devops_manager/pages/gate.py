@@ -20,6 +20,8 @@ from devops_manager.access.permissions import ADMINS, APPROVERS, OPERATORS, READ
 from devops_manager.lib.errors import DomainError, Forbidden
 from devops_manager.lib.problem import status_of
 from devops_manager.lib.requests import current_request_id
+from devops_manager.pages.kept import ask_to_sign_in, is_kept
+from devops_manager.pages.live import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,7 +66,7 @@ def may_of(actor: Actor) -> May:
 
 
 def page(
-    *methods: str, roles: frozenset[Role] = READERS
+    *methods: str, roles: frozenset[Role] = READERS, keeps_form: bool = False
 ) -> Callable[
     [Callable[Concatenate[HttpRequest, Actor, P], HttpResponseBase]],
     Callable[Concatenate[HttpRequest, P], HttpResponse],
@@ -72,7 +74,8 @@ def page(
     """Make a view a page: it gets the actor; who may not see it, or asks wrongly, is told so.
 
     ``methods``: the HTTP methods served (GET and HEAD when left out). A DomainError that the view
-    does not answer itself becomes the error page of its status.
+    does not answer itself becomes the error page of its status. ``keeps_form``: what is sent to it
+    without a session is given back after the sign-in.
     """
     served = list(methods) or ["GET", "HEAD"]
 
@@ -90,10 +93,28 @@ def page(
                 response = error_page(request, error)
             return guarded(response)
 
-        checked = login_required(require_http_methods(served)(serve))
+        checked = _behind_sign_in(require_http_methods(served)(serve))
+        checked.keeps_form = keeps_form
         return cast("Callable[Concatenate[HttpRequest, P], HttpResponse]", checked)
 
     return make
+
+
+def _behind_sign_in(view: Any) -> Any:
+    """Ask strangers to sign in, without losing the long form that one of them may have sent."""
+    redirecting = login_required(view)
+
+    @functools.wraps(view)
+    def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            if request.headers.get("HX-Request"):
+                # A redirect would be followed, and the sign-in page put in the form's place.
+                return guarded(HttpResponse(status=401))
+            if is_kept(request):
+                return guarded(ask_to_sign_in(request, status=401))
+        return cast("HttpResponseBase", redirecting(request, *args, **kwargs))
+
+    return serve
 
 
 def guarded(response: R) -> R:
@@ -108,6 +129,7 @@ def show(
 ) -> HttpResponse:
     """Render a page or a part of one, with what every page needs."""
     context.setdefault("may", may_of(actor_of(request)))
+    context.setdefault("frame", frame_of(request))
     return render(request, template, context, status=status)
 
 
@@ -133,6 +155,11 @@ def sentences(fields: Iterable[Any]) -> list[str]:
     return [str(text) for texts in fields for text in texts]
 
 
+def in_words(error: DomainError) -> str:
+    """Return a refusal as one line: what is wrong, and where."""
+    return " ".join([str(error.detail), *sentences(error.fields.values())])
+
+
 def act(
     request: HttpRequest, service: Callable[[], object], *, done: str, back_to: str
 ) -> HttpResponse:
@@ -143,7 +170,7 @@ def act(
     try:
         service()
     except DomainError as error:
-        messages.error(request, " ".join([str(error.detail), *sentences(error.fields.values())]))
+        messages.error(request, in_words(error))
     else:
         messages.success(request, done)
     return redirect(back_to)

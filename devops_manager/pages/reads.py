@@ -8,7 +8,7 @@ from uuid import UUID
 
 from devops_manager.access.models import AuditEvent, Role
 from hosts_app.models import Host, HostGroup, HostGroupMember
-from hosts_app.selectors import allowed_group_ids, count_tags, listed_hosts, online_hosts
+from hosts_app.selectors import allowed_group_ids, count_tags, listed_hosts
 from hosts_app.states import HostStatus
 from tasks_app.models import Task
 from tasks_app.selectors.tasks import no_such_task
@@ -63,12 +63,12 @@ def _choices(hosts: QuerySet[Host]) -> list[HostChoice]:
 def search_hosts(*, actor: Actor, text: str, without: Iterable[str]) -> list[HostChoice]:
     """Return up to 20 usable hosts whose name contains ``text`` (idx_hosts_hostname_trgm)."""
     hosts = _reachable(actor).filter(hostname__icontains=text)
-    return _choices(hosts.exclude(host_id__in=_ids(without))[:FOUND_AT_MOST])
+    return _choices(hosts.exclude(host_id__in=ids_of(without))[:FOUND_AT_MOST])
 
 
 def hosts_by_id(ids: Iterable[str]) -> list[HostChoice]:
     """Return the hosts with these ids, by name; ids that no host has are left out."""
-    wanted = _ids(ids)
+    wanted = ids_of(ids)
     if not wanted:
         return []
     return _choices(listed_hosts().filter(host_id__in=wanted))
@@ -98,7 +98,8 @@ def hosts_by_name(*, actor: Actor, names: Sequence[str]) -> NamedHosts:
     return NamedHosts(found=found, unknown=unknown, doubtful=doubtful)
 
 
-def _ids(texts: Iterable[str]) -> list[UUID]:
+def ids_of(texts: Iterable[str]) -> list[UUID]:
+    """Return the ids among texts; what is no id is left out."""
     ids = []
     for text in texts:
         try:
@@ -125,11 +126,6 @@ def known_tags() -> list[str]:
 def hosts_by_key(keys: Sequence[int], *, most: int) -> list[HostChoice]:
     """Return the first ``most`` of these hosts (primary keys), by name."""
     return _choices(listed_hosts().filter(pk__in=list(keys))[:most])
-
-
-def count_offline(keys: Sequence[int]) -> int:
-    """Return how many of these hosts (primary keys) are not online now."""
-    return len(keys) - online_hosts(Host.objects.filter(pk__in=list(keys))).count()
 
 
 def task_of(task_id: UUID) -> Task:

@@ -27,9 +27,9 @@ urlpatterns = [
     path("language", account.set_language, name="set_language"),
     path("tasks", tasks.task_list_page, name="task_list"),
     path("tasks/new", task_edit.new, name="task_new"),
+    path("tasks/preview", task_edit.preview, name="task_preview"),
     path("tasks/pick/<slug:name>", task_edit.pick_hosts, name="task_pick_hosts"),
     path(_TASK, tasks.detail, name="task_detail"),
-    path(f"{_TASK}/live", tasks.live, name="task_live"),
     path(f"{_TASK}/steps", tasks.steps, name="task_steps"),
     path(f"{_TASK}/output", task_output.groups, name="task_output"),
     path(f"{_TASK}/trail", tasks.trail, name="task_trail"),
@@ -39,7 +39,6 @@ urlpatterns = [
     path(f"{_TASK}/stop", task_acts.stop, name="task_stop"),
     path(f"{_TASK}/cancel", task_acts.cancel, name="task_cancel"),
     path(f"{_TASK}/{_HOST}", task_output.host, name="task_host"),
-    path(f"{_TASK}/{_HOST}/live", task_output.host_live, name="task_host_live"),
     path(
         f"{_TASK}/{_HOST}/<uuid:command_id>/<slug:stream>",
         task_output.stream_file,

@@ -122,6 +122,7 @@ def host_tasks(*, host_id: UUID, asked: PageAsked) -> Page[TaskOfHost]:
         "attempt",
         "exit_code",
         "error_code",
+        "error_message",
         "execution_time",
         "created_at",
         "started_at",

@@ -175,6 +175,7 @@ class TaskOfHost:
     attempt: int
     exit_code: int | None
     error_code: str
+    error_message: str
     execution_time_ms: int | None
     created_at: datetime
     started_at: datetime | None

@@ -12,6 +12,7 @@ from devops_manager.lib import announce
 from devops_manager.lib.errors import Conflict, NotFound
 from tasks_app import cache, queue
 from tasks_app.models import Command, Task
+from tasks_app.selectors.plans import require_plan
 from tasks_app.services.admission import lock_admission, queue_task
 from tasks_app.services.settlement import follow_up
 from tasks_app.states import TASK_TERMINAL, CommandStatus, TaskStatus
@@ -23,18 +24,22 @@ if TYPE_CHECKING:
 
 
 @queue.in_transaction
-def start_task(*, actor: Actor, task_id: UUID) -> Task:
+def start_task(*, actor: Actor, task_id: UUID, plan: str | None = None) -> Task:
     """Start a pending task: it runs when there is room, else it waits in the queue.
 
-    Returns the task, running or queued. Its fan-out begins after the commit. Concurrent starts take
-    turns on the admission lock, so that no more run than may. Raises NotFound; Conflict
-    ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names
-    what is gone; LimitReached ``queue_full``, and then the task stays pending.
+    ``plan``: the digest of the plan that the person was shown; the task starts only if it is still
+    that (Conflict ``plan_changed``). Returns the task, running or queued. Its fan-out begins after
+    the commit. Concurrent starts take turns on the admission lock, so that no more run than may.
+    Raises NotFound; Conflict ``illegal_transition`` unless it is pending; InvalidInput for a target
+    that is empty or names what is gone; LimitReached ``queue_full``, and then the task stays
+    pending.
     """
     lock_admission()
     task = _lock_task(task_id)
     if task.status != TaskStatus.PENDING:
         raise _not_from(task, _("Only a task that has not been started can be started."))
+    if plan is not None:
+        require_plan(task, plan)
     queue_task(task)
     return _done(actor, task, "task.start", before=task.status)
 

@@ -37,6 +37,7 @@ def start_task(page: Page, name: str, *bodies: str) -> None:
             page.get_by_role("button", name="Add a step").click()
         page.locator(f"#id_s{at}-body").fill(body)
     page.get_by_role("button", name="Create and start").click()
+    page.get_by_role("button", name=f"Start the task on {len(NODES)} hosts").click()
     expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 

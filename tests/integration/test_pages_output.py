@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils import translation
 
 from tasks_app.models import CommandHost
@@ -17,35 +18,11 @@ from tasks_app.services import admission, sweeps
 from tests.pages_world import html, running_task, visitor
 from tests.queue_world import (
     make_hosts,
-    only,
     started_task,
     task_whose_host_is_gone_by_its_turn,
 )
 
 pytestmark = pytest.mark.django_db
-
-
-def test_the_live_answer_holds_what_changed() -> None:
-    task, agents = running_task(make_hosts(2))
-    client = visitor()
-    page = html(client.get(f"/tasks/{task.task_id}"))
-    cursor = page.split('data-cursor="')[1].split('"')[0]
-    revision = page.split('data-revision="')[1].split('"')[0]
-    agents[0].report(agents[0].started[0])
-    query = {"cursor": cursor, "revision": revision}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert not answer["ended"]
-    assert "1 of 2 hosts have ended" in answer["parts"]["task-summary"]
-    assert "Completed successfully" in answer["parts"]["task-hosts"]
-    agents[1].report(agents[1].started[0])
-    query = {"cursor": answer["cursor"], "revision": answer["revision"]}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert answer["ended"]
-    # Nothing has moved since a transaction that is still to come.
-    query = {"cursor": str(10**17), "revision": answer["revision"]}
-    answer = client.get(f"/tasks/{task.task_id}/live", query).json()
-    assert "task-hosts" not in answer["parts"]
-    assert client.get(f"/tasks/{task.task_id}/live?cursor=x").status_code == 400
 
 
 def test_hosts_of_a_task_are_filtered() -> None:
@@ -155,16 +132,52 @@ def test_a_stream_is_a_file_that_no_browser_shows() -> None:
     assert visitor(name="b").get(f"{address}/stdin").status_code == 404
 
 
-def test_the_page_of_a_host_follows_what_runs() -> None:
-    hosts = make_hosts(1)
-    task, agents = running_task(hosts, steps=2)
+def seconds_for(client: Client, address: str) -> tuple[float, str]:
+    """Return how long a page takes, the second time, and its text."""
+    client.get(address)
+    begun = time.perf_counter()
+    text = html(client.get(address))
+    return time.perf_counter() - begun, text
+
+
+@pytest.mark.parametrize("steps", [1, 20])
+def test_pages_of_large_outputs_are_there_within_a_second(steps: int) -> None:
+    hosts = make_hosts(20)
+    task, agents = running_task(hosts, steps=steps)
+    line = b"2026-11-28 09:00:00 \x1b[32mINFO\x1b[0m  a line of a log \xe4\xbd\xa0\xe5\xa5\xbd\n"
+    half = line * (131_072 // len(line))
+    for number, agent in enumerate(agents):
+        for step in range(steps if number == 0 else 1):
+            fence = agent.started[-1]
+            large = StreamOutput(half, half, 10_000_000)
+            digest = hashlib.sha256(b"%d" % number).digest()
+            agent.report(fence, stdout=large, stderr=large, output_digest=digest)
+            if step + 1 < steps and number == 0:
+                agent.poll()
+                agent.poll()
     client = visitor()
-    address = f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}"
-    assert "still running" in html(client.get(address))
-    agents[0].report(agents[0].started[0])
-    answer = client.get(f"{address}/live").json()
-    assert not answer["ended"]
-    assert "Completed successfully" in answer["parts"]["host-steps"]
-    second = only(agents[0].poll())
-    agents[0].report(second.fence)
-    assert client.get(f"{address}/live").json()["ended"]
+    output, text = seconds_for(client, f"/tasks/{task.task_id}/output")
+    assert "are missing here" in text
+    assert len(text) < 2_000_000
+    host, text = seconds_for(client, f"/tasks/{task.task_id}/hosts/{hosts[0].host_id}")
+    assert text.count("are missing here") == 2 * steps
+    assert len(text) < 4_000_000
+    assert max(output, host) < 1
+
+
+def test_what_has_ended_on_a_host_is_not_sent_again() -> None:
+    (host,) = make_hosts(1)
+    task, (agent,) = running_task([host], steps=2)
+    agent.report(agent.started[0], stdout=StreamOutput(b"first\n"))
+    agent.poll()
+    agent.poll()
+    client, address = visitor(), f"/tasks/{task.task_id}/hosts/{host.host_id}"
+    page = html(client.get(address))
+    assert "first" in page
+    revision = re.search(r'data-revision="([^"]*)"', page)
+    assert revision is not None
+    seen = {"X-Live": f"{10**17}/{revision[1]}"}
+    answer = html(client.get(address, headers=seen))
+    assert 'id="step-2" data-live' in answer
+    assert 'id="step-1"' not in answer
+    assert 'id="host-steps"' not in answer

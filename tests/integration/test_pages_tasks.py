@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from devops_manager.access.models import AuditEvent, Role, User
 from hosts_app.models import Host, HostGroup
 from tasks_app.models import Task
-from tests.pages_world import html, running_task, task_form, visitor
+from tests.pages_world import begin, html, running_task, task_form, visitor
 from tests.queue_world import make_hosts, make_task
 from tests.task_factories import grant
 
@@ -89,13 +89,6 @@ def test_a_form_sent_twice_makes_one_task() -> None:
     assert Task.objects.count() == 1
     send(client, form | {"name": "something else"})
     assert Task.objects.count() == 2
-
-
-def test_create_and_start() -> None:
-    client = visitor()
-    response = client.post("/tasks/new", task_form(*make_hosts(1), act="save-start"), follow=True)
-    assert Task.objects.get().status == "running"
-    assert "The task was created. It was started." in html(response)
 
 
 def test_mistakes_are_named_beside_their_fields_and_nothing_typed_is_lost() -> None:
@@ -226,12 +219,12 @@ def test_start_stop_and_cancel_from_the_page() -> None:
     task = make_task(hosts, steps=2)
     client = visitor()
     address = f"/tasks/{task.task_id}"
-    assert "The task was started." in html(client.post(f"{address}/start", follow=True))
+    assert "The task was started." in html(begin(client, task))
     assert "The task has started" in html(client.get(f"{address}/edit", follow=True))
     late = client.post(f"{address}/edit", task_form(hosts[0], name="too late"), follow=True)
     assert "The task has started" in html(late)
     twice = html(client.post(f"{address}/start", follow=True))
-    assert "Only a task that has not been started can be started." in twice
+    assert "The task has been started already." in twice
 
 
 def test_a_cancel_is_honest_about_what_is_not_confirmed() -> None:
@@ -256,7 +249,7 @@ def test_the_trail_names_who_did_what() -> None:
     client = visitor(name="olga")
     send(client, task_form(*make_hosts(1)))
     task = Task.objects.get()
-    client.post(f"/tasks/{task.task_id}/start")
+    begin(client, task)
     text = html(client.get(f"/tasks/{task.task_id}/trail"))
     assert 'title="task.create">Created the task<' in text
     assert 'title="task.start">Started the task<' in text

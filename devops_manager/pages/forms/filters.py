@@ -87,6 +87,6 @@ class HostListFilter(forms.Form):
         _("Connection"),
         [("yes", _("Online")), ("no", _("Offline")), ("quarantined", _("Quarantined"))],
     )
-    group = _text(_("Group"), list="groups")
+    group = _text(_("Group"), list="group-names")
     tag = _text(_("Tag"), list="tags")
     search = _text(_("Name contains, or IP address"))

@@ -14,6 +14,7 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import reverse_lazy
 from django.utils.translation import check_for_language
 from django.utils.translation import gettext as _
+from django.views.csrf import csrf_failure as django_csrf_failure
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language as django_set_language
 
@@ -22,6 +23,7 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
 from devops_manager.pages.gate import guarded, may_of
+from devops_manager.pages.kept import ask_to_sign_in, give_back, is_kept, pack, unpack
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -55,6 +57,10 @@ class SignIn(auth_views.LoginView):
         """Serve, under the pages' content policy."""
         return _finished(super().dispatch(request, *args, **kwargs))
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Keep what was written before, through wrong passwords."""
+        return super().get_context_data(kept=self.request.POST.get("kept", ""), **kwargs)
+
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Begin the session, and write it to the audit trail."""
         user = form.get_user()
@@ -67,7 +73,10 @@ class SignIn(auth_views.LoginView):
                 object_type="user",
                 object_ids=[str(user.pk)],
             )
-        response = redirect(self.get_success_url())
+        kept = unpack(self.request.POST.get("kept", ""))
+        response = (
+            give_back(self.request, kept, status=200) if kept else redirect(self.get_success_url())
+        )
         if user.language and check_for_language(user.language):
             _keep_language(response, user.language)
         return response
@@ -99,6 +108,17 @@ class ChangePassword(auth_views.PasswordChangeView):
             )
         messages.success(self.request, _("The password was changed."))
         return response
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Refuse a form under an old token; a long one of our own pages is given back."""
+    if not is_kept(request):
+        return guarded(django_csrf_failure(request, reason))
+    if not request.user.is_authenticated:
+        return guarded(ask_to_sign_in(request, status=403))
+    kept = unpack(pack(request))
+    assert kept is not None
+    return guarded(give_back(request, kept, status=403))
 
 
 @require_POST

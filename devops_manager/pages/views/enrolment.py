@@ -17,6 +17,7 @@ from devops_manager.pages import host_reads, reads
 from devops_manager.pages.forms.tokens import EnrollmentTokenForm
 from devops_manager.pages.gate import act, page, show
 from devops_manager.pages.listing import list_rows
+from devops_manager.pages.live import OTHERWISE
 from devops_manager.pages.views.tokens import refuse
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def enrollment_tokens(request: HttpRequest, actor: Actor) -> HttpResponse:
             form = EnrollmentTokenForm(groups=groups)
     context |= {
         "section": "enrol",
+        "every": OTHERWISE,
         "form": form,
         "now": timezone.now(),
         "listing": list_rows(host_reads.enrollment_tokens(), request.GET),

@@ -19,6 +19,7 @@ from devops_manager.pages.forms.filters import HostListFilter
 from devops_manager.pages.forms.hosts import HostForm, ticked
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.listing import asked_page, list_rows, listing_of
+from devops_manager.pages.live import OTHERWISE
 from hosts_app import services
 from tasks_app.selectors.rows import host_tasks
 
@@ -39,6 +40,7 @@ def host_list(request: HttpRequest, _actor: Actor) -> HttpResponse:
     valid = form.is_valid()
     context = {
         "section": "hosts",
+        "every": OTHERWISE,
         "form": form,
         "filtered": bool(form.changed_data),
         "waiting": host_reads.count_waiting(),
@@ -105,6 +107,7 @@ def _show_host(
     )
     context = {
         "section": "hosts",
+        "every": OTHERWISE,
         "host": host,
         "heartbeat": getattr(host, "heartbeat", None),
         "facts": sorted((str(key), value) for key, value in (host.facts or {}).items()),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from devops_manager.lib.pagination import Page
 from devops_manager.pages import host_reads
 from devops_manager.pages.gate import page, show
+from devops_manager.pages.live import OTHERWISE
 from tasks_app.selectors.stats import global_stats, metrics_summary
 from tasks_app.selectors.tasks import TaskFilter, task_list
 from tasks_app.states import TaskStatus
@@ -28,6 +29,7 @@ def overview(request: HttpRequest, _actor: Actor) -> HttpResponse:
         "pages/overview.html",
         {
             "section": "overview",
+            "every": OTHERWISE,
             "figures": metrics_summary(),
             "recent_tasks": global_stats().recent_tasks,
             "running": task_list(

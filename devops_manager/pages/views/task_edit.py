@@ -26,11 +26,12 @@ from devops_manager.pages.forms.task import (
 )
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.once import make_once
-from hosts_app.selectors import allowed_group_ids, resolve_target
+from hosts_app.selectors import allowed_group_ids
 from hosts_app.targets import parse_target
+from tasks_app.selectors.plans import count_offline, reach_of
+from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import draft_warnings, parse_task
-from tasks_app.services.lifecycle import start_task
 from tasks_app.services.ownership import may_change, require_owner
 from tasks_app.services.submit import create_task, delete_task, update_task
 from tasks_app.states import TaskStatus
@@ -75,6 +76,7 @@ class Preview:
     count: int
     offline: int
     hosts: Sequence[reads.HostChoice]
+    pinned_only: int
 
     @property
     def more(self) -> int:
@@ -82,7 +84,7 @@ class Preview:
         return self.count - len(self.hosts)
 
 
-@page("GET", "HEAD", "POST", roles=OPERATORS)
+@page("GET", "HEAD", "POST", roles=OPERATORS, keeps_form=True)
 def new(request: HttpRequest, actor: Actor) -> HttpResponse:
     """Make a task; ``?copy=<task id>`` begins with what another one was."""
     if request.method != "POST":
@@ -92,7 +94,7 @@ def new(request: HttpRequest, actor: Actor) -> HttpResponse:
     return _handle(request, actor, task=None)
 
 
-@page("GET", "HEAD", "POST", roles=OPERATORS)
+@page("GET", "HEAD", "POST", roles=OPERATORS, keeps_form=True)
 def edit(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     """Change a task that has not started."""
     task = reads.task_of(task_id)
@@ -116,6 +118,16 @@ def delete(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
         done=_("The task was deleted."),
         back_to="task_list",
     )
+
+
+@page("POST", roles=OPERATORS)
+def preview(request: HttpRequest, actor: Actor) -> HttpResponse:
+    """Answer the form's script: which hosts the target means now, as it stands in the form."""
+    entry = entry_from(request.POST)
+    shown, faults = _preview(actor, entry)
+    wrong = sentences(faults.values()) if target_of(entry) else []
+    context = {"preview": shown, "preview_faults": wrong}
+    return show(request, "parts/target_preview.html", context)
 
 
 @page("POST", roles=OPERATORS)
@@ -152,13 +164,13 @@ def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpRes
     wanted = request.POST.get("act", "stay")
     faults = _add_names(request, actor, entry)
     if wanted not in {"save", "save-start"}:
-        preview = None
+        shown = None
         if not faults:
             _rearrange(entry, wanted)
             if wanted == "preview":
-                preview, faults = _preview(actor, entry)
+                shown, faults = _preview(actor, entry)
         return _show_form(
-            request, actor, entry, heading=heading, task=task, faults=faults, preview=preview
+            request, actor, entry, heading=heading, task=task, faults=faults, shown=shown
         )
     failed = _("See what is marked below.") if faults else ""
     if not faults:
@@ -193,11 +205,9 @@ def _save(
         done = _("The task was changed.")
     for warned in draft_warnings(draft=draft):
         messages.warning(request, warned.text)
-    if not start:
-        messages.success(request, done)
-    else:
-        _start(request, actor, task_id, done)
-    return redirect("task_detail", task_id=task_id)
+    messages.success(request, done)
+    # The start is agreed to on a page of its own, which says first where the task will run.
+    return redirect("task_start" if start else "task_detail", task_id=task_id)
 
 
 def _checked(entry: Entry) -> tuple[dict[str, Any], TaskDraft]:
@@ -210,19 +220,6 @@ def _checked(entry: Entry) -> tuple[dict[str, Any], TaskDraft]:
     if wrong:
         raise InvalidInput(_("The task is not valid."), fields=wrong)
     return payload, draft
-
-
-def _start(request: HttpRequest, actor: Actor, task_id: UUID, done: str) -> None:
-    """Start what was just saved; if that is refused the task stays, and the page says why."""
-    try:
-        start_task(actor=actor, task_id=task_id)
-    except DomainError as error:
-        why = " ".join([str(error.detail), *sentences(error.fields.values())])
-        messages.warning(request, _("%(done)s It was not started: %(why)s") % {
-            "done": done, "why": why,
-        })  # fmt: skip
-    else:
-        messages.success(request, _("%(done)s It was started.") % {"done": done})
 
 
 def _rearrange(entry: Entry, wanted: str) -> None:
@@ -257,20 +254,34 @@ def _add_names(request: HttpRequest, actor: Actor, entry: Entry) -> Faults:
 
 
 def _preview(actor: Actor, entry: Entry) -> tuple[Preview | None, Faults]:
+    allowed = allowed_group_ids(actor)
     try:
-        keys = resolve_target(
-            target=parse_target(target_of(entry)), allowed_groups=allowed_group_ids(actor)
+        reach = reach_of(
+            target=parse_target(target_of(entry)),
+            pins=_pins(entry, allowed),
+            allowed_groups=allowed,
         )
     except DomainError as error:
         return None, {name: list(texts) for name, texts in error.fields.items()}
+    keys = reach.hosts
     return (
         Preview(
             count=len(keys),
-            offline=reads.count_offline(keys),
+            offline=count_offline(keys),
             hosts=reads.hosts_by_key(keys, most=PREVIEW_AT_MOST),
+            pinned_only=len(reach.pinned_only),
         ),
         {},
     )
+
+
+def _pins(entry: Entry, allowed: Sequence[int] | None) -> list[int | None]:
+    """Return for each step its host (primary key), or None for the target's."""
+    texts = [step["host"] for step in entry.steps]
+    ids = reads.ids_of(filter(None, texts))
+    found = usable_hosts(ids, allowed_groups=allowed)
+    known = {str(host_id): key for host_id, key in found.items()}
+    return [known.get(text) if text else None for text in texts if not text or text in known]
 
 
 def _host_picker(request: HttpRequest, actor: Actor, entry: Entry, name: str) -> Picker:
@@ -312,7 +323,7 @@ def _show_form(
     task: Task | None = None,
     faults: Faults | None = None,
     failed: str = "",
-    preview: Preview | None = None,
+    shown: Preview | None = None,
     status: int = 200,
 ) -> HttpResponse:
     excluded = entry.picked["exclude_hosts"] or entry.picked["exclude_groups"]
@@ -326,6 +337,7 @@ def _show_form(
         "known_tags": reads.known_tags(),
         "excluding": bool(excluded or entry.values["exclude_tags"]),
         "failed": failed,
-        "preview": preview,
+        "preview": shown,
+        "unsaved": request.method == "POST",
     }
     return show(request, "pages/task_form.html", context, status=status)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.http import JsonResponse, StreamingHttpResponse
-from django.template.loader import render_to_string
-from django.urls import reverse
+from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import NotFound
@@ -31,10 +29,12 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from devops_manager.access.actors import Actor
-    from tasks_app.selectors.shapes import LogEntry, OutputGroup, StreamView
+    from tasks_app.selectors.shapes import LogEntry, OutputGroup, StreamView, TaskDetail
 
 GROUP_BYTES = 16_384
+# Of each stream on a host's page, and of all streams there together.
 HOST_BYTES = 131_072
+PAGE_BYTES = 1_048_576
 GROUPS_A_PAGE = "10"
 STEPS_A_PAGE = 200
 
@@ -104,10 +104,10 @@ def shown_entry(entry: LogEntry) -> ShownEntry:
 @page()
 def groups(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     """Show a step's results with equal ones together, the largest group first."""
-    shown = load_task(actor, task_id)
+    shown = load_task(request, actor, task_id)
     context = task_context(shown, "output")
     context["listing"] = None
-    if shown.task.commands:
+    if shown.task.commands and not shown.same:
         command = step_asked(request, shown.task)
         asked = parse_page({"size": GROUPS_A_PAGE} | request.GET.dict())
         found = output_groups(task_id=task_id, command_id=command.command_id, asked=asked)
@@ -133,16 +133,29 @@ def _sample(task_id: UUID, command_id: UUID, group: OutputGroup) -> ShownEntry |
     return shown_entry(logs[0]) if logs else None
 
 
-def _host_context(actor: Actor, task_id: UUID, host_id: UUID) -> dict[str, Any]:
-    shown = load_task(actor, task_id)
+def _bytes_a_stream(task: TaskDetail) -> int:
+    """Return how much of each stream the page of a host shows: many steps share what one page is.
+
+    The whole of each stream is a file to download.
+    """
+    streams = len(STREAMS) * max(1, len(task.commands))
+    return min(HOST_BYTES, PAGE_BYTES // streams // 2 * 2)
+
+
+def _host_context(
+    request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID
+) -> dict[str, Any]:
+    shown = load_task(request, actor, task_id)
     context = task_context(shown, "hosts")
     logs = task_logs(
         task_id=task_id,
         asked=Page(number=1, size=STEPS_A_PAGE),
-        narrowed=LogFilter(host=host_id, limit_bytes=HOST_BYTES),
+        narrowed=LogFilter(host=host_id, limit_bytes=_bytes_a_stream(shown.task)),
     ).results
     names = {command.command_id: command for command in shown.task.commands}
-    context["entries"] = [(names.get(log.row.command_id), shown_entry(log)) for log in logs]
+    # A page that has all rows as they are asks for what runs: only that prints.
+    wanted = [log for log in logs if log.live or not shown.same]
+    context["entries"] = [(names.get(log.row.command_id), shown_entry(log)) for log in wanted]
     context["host_id"] = host_id
     context["hostname"] = logs[0].row.hostname if logs else str(host_id)
     context["running"] = any(log.row.status in ROW_IN_FLIGHT for log in logs)
@@ -152,19 +165,8 @@ def _host_context(actor: Actor, task_id: UUID, host_id: UUID) -> dict[str, Any]:
 @page()
 def host(request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID) -> HttpResponse:
     """Show what one host was given of a task and what it printed, also while it runs."""
-    context = _host_context(actor, task_id, host_id)
-    context["live_url"] = reverse("task_host_live", args=[task_id, host_id])
+    context = _host_context(request, actor, task_id, host_id)
     return show(request, "pages/task_host.html", context)
-
-
-@page()
-def host_live(request: HttpRequest, actor: Actor, task_id: UUID, host_id: UUID) -> HttpResponse:
-    """Answer the script of the host's page with the page's changing part."""
-    context = _host_context(actor, task_id, host_id)
-    html = render_to_string("parts/host_steps.html", context, request)
-    return JsonResponse(
-        {"cursor": "", "revision": "", "ended": not context["live"], "parts": {"host-steps": html}}
-    )
 
 
 @page()

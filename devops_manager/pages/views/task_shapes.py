@@ -9,8 +9,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from devops_manager.lib.errors import InvalidInput
+from devops_manager.pages.live import follow_task, next_cursor, pace_of, version_of
 from devops_manager.pages.reasons import reason
-from tasks_app.selectors.progress import task_progress
 from tasks_app.selectors.tasks import task_detail
 from tasks_app.services.ownership import may_change
 from tasks_app.states import TASK_TERMINAL, TaskStatus
@@ -52,19 +52,24 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A task as its pages show it. ``mine``: the person may start, stop and change it."""
+    """A task as its pages show it.
+
+    ``mine``: the person may start, stop and change it. ``same``: the open page that asks has its
+    rows already.
+    """
 
     task: TaskDetail
     standing: Standing
     mine: bool
+    same: bool
 
 
-def load_task(actor: Actor, task_id: UUID, progress: TaskProgress | None = None) -> Shown:
+def load_task(request: HttpRequest, actor: Actor, task_id: UUID) -> Shown:
     """Return a task as its pages show it. Raises NotFound.
 
     Progress is read first: its cursor must not be younger than what is shown.
     """
-    progress = progress or task_progress(task_id=task_id, cursor=None, limit=1)
+    progress, same = follow_task(request, task_id)
     task = task_detail(task_id=task_id, show_environment=False)
     # Pages are for people, whose actor's name is their user name.
     owner = actor.user_id if task.created_by == actor.name else None
@@ -72,6 +77,7 @@ def load_task(actor: Actor, task_id: UUID, progress: TaskProgress | None = None)
         task=task,
         standing=standing_of(task, progress),
         mine=may_change(actor=actor, created_by_id=owner),
+        same=same,
     )
 
 
@@ -83,6 +89,10 @@ def task_context(shown: Shown, tab: str) -> dict[str, Any]:
         "task": shown.task,
         "standing": shown.standing,
         "progress": shown.standing.progress,
+        "cursor": next_cursor(shown.standing.progress),
+        "version": version_of(shown.standing.progress),
+        "every": pace_of(shown.standing.progress),
+        "same": shown.same,
         "mine": shown.mine,
         "live": shown.task.status not in TASK_TERMINAL,
     }

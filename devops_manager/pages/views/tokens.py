@@ -15,6 +15,7 @@ from devops_manager.lib.errors import DomainError
 from devops_manager.pages.forms.tokens import ApiTokenForm
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.listing import list_rows
+from devops_manager.pages.live import OTHERWISE
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -59,6 +60,7 @@ def api_tokens(request: HttpRequest, actor: Actor) -> HttpResponse:
                 form = ApiTokenForm(role=actor.role)
     context |= {
         "section": "tokens",
+        "every": OTHERWISE,
         "form": form,
         "now": timezone.now(),
         "listing": list_rows(visible_tokens(actor), request.GET),
