@@ -35,7 +35,7 @@ class HostGroup(models.Model):
     def clean(self) -> None:
         """Refuse, in the administration, the names that the services refuse."""
         if not is_one_line(self.name):
-            sentence = _("Must be one line without control characters.")
+            sentence = _("Must be one line without control or invisible characters.")
             raise ValidationError({"name": sentence})
 
 

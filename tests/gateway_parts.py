@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -105,6 +106,8 @@ class Client:
                 "journal_id": UUID(int=1),
                 "instance_id": UUID(int=2),
                 "wait_seconds": 20.0,
+                "boot_id": "boot",
+                "time": time.time(),
                 **changes,
             },
         )

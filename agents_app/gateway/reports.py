@@ -13,7 +13,8 @@ from agents_app import protocol
 from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
-from agents_app.gateway.http import Problem, Response, defect, invalid, json_response, response_to
+from agents_app.gateway.http import Problem, Response, defect, json_response, response_to
+from agents_app.gateway.report_body import Malformed
 from agents_app.gateway.results import Unstorable, decode_text, result_of
 from devops_manager.lib import announce
 from tasks_app.live_output import Chunk
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from agents_app.gateway.authentication import Authentication, Caller
     from agents_app.gateway.database import DatabaseThreads
     from agents_app.gateway.live_output import LiveOutput
-    from agents_app.gateway.messages import ChunkMessage, ReportMessage
+    from agents_app.gateway.messages import ChunkMessage, ResultMessage
     from agents_app.gateway.polls import Polls
+    from agents_app.gateway.report_body import Report
     from agents_app.gateway.waiters import Hosts
 
 logger = logging.getLogger(__name__)
@@ -50,10 +52,11 @@ _Told: TypeAlias = "list[dict[str, Any]] | Exception"
 class _Submitted:
     """The results of one request that can be stored; ``verdicts`` has those of the others.
 
-    ``tell`` is given what is said of all of them, once.
+    ``entries`` has one entry for each result that was sent, in their order: its fence, or the
+    answer where it has none to go by. ``tell`` is given what is said of all of them, once.
     """
 
-    message: ReportMessage
+    entries: list[UUID | dict[str, Any]]
     caller: Caller
     results: list[Result]
     verdicts: dict[UUID, ResultVerdict]
@@ -93,27 +96,23 @@ class Reports:
         await self._batches.finish()
 
     def take(
-        self, message: ReportMessage, caller: Caller, reply: Callable[[Response], object]
+        self, message: Report, caller: Caller, reply: Callable[[Response], object]
     ) -> Response | None:
         """Take a report without output in; ``reply`` is given the answer once it is committed.
 
-        Returns the answer where there is nothing to write. Raises Problem for what it cannot mean.
+        Returns the answer where there is nothing to write.
         """
-        _refuse_twice(message)
         submitted = self._submitted(message, caller, lambda told: reply(_response(told)))
         if submitted.results:
             self._submit(submitted)
             return None
         return _response(self._told(submitted, ()))
 
-    async def serve(
-        self, message: ReportMessage, caller: Caller, source_ip: str | None
-    ) -> Response:
+    async def serve(self, message: Report, caller: Caller, source_ip: str | None) -> Response:
         """Take a report in, output beside it, and return the answer once it is committed.
 
-        Raises Problem for what it cannot mean, DatabaseAway when output alone cannot be taken.
+        Raises DatabaseAway when output alone cannot be taken.
         """
-        _refuse_twice(message)
         written: asyncio.Future[_Told] = asyncio.get_running_loop().create_future()
 
         def tell(told: _Told) -> None:
@@ -129,16 +128,27 @@ class Reports:
         return _response(*await asyncio.gather(written, output))
 
     def _submitted(
-        self, message: ReportMessage, caller: Caller, tell: Callable[[_Told], object]
+        self, message: Report, caller: Caller, tell: Callable[[_Told], object]
     ) -> _Submitted:
         good: list[Result] = []
         verdicts: dict[UUID, ResultVerdict] = {}
-        for item in message.results:
+        entries: list[UUID | dict[str, Any]] = []
+        seen: set[UUID] = set()
+        for at, item in enumerate(message.results):
+            fence = item.fence
+            if fence is None or fence in seen:
+                entries.append(_invalid_entry(at, item))
+                continue
+            seen.add(fence)
+            entries.append(fence)
+            if isinstance(item, Malformed):
+                verdicts[fence] = ResultVerdict(fence, Verdict.INVALID, item.detail)
+                continue
             try:
                 good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
             except Unstorable as error:
-                verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
-        return _Submitted(message, caller, good, verdicts, tell)
+                verdicts[fence] = ResultVerdict(fence, Verdict.INVALID, str(error))
+        return _Submitted(entries, caller, good, verdicts, tell)
 
     def _submit(self, submitted: _Submitted) -> None:
         fences = [result.fence for result in submitted.results]
@@ -152,7 +162,10 @@ class Reports:
         try:
             self._refuse(verdicts, caller)
             self._follow(verdicts, caller)
-            return [_result_answer(verdicts[item.fence]) for item in submitted.message.results]
+            return [
+                entry if isinstance(entry, dict) else _result_answer(verdicts[entry])
+                for entry in submitted.entries
+            ]
         except Problem as refused:
             return detached(refused)
         except Exception:
@@ -211,33 +224,23 @@ class Reports:
             logger.warning("%d hosts with free slots were not announced: %s", len(hosts), error)
 
     async def _take_output(
-        self, message: ReportMessage, caller: Caller, source_ip: str | None
+        self, message: Report, caller: Caller, source_ip: str | None
     ) -> list[dict[str, Any]]:
         good = [_chunk(item) for item in message.output]
         try:
             taken = iter(
                 await self._live_output.take(
-                    [chunk for chunk in good if chunk is not None], caller, source_ip
+                    [chunk for chunk in good if isinstance(chunk, Chunk)], caller, source_ip
                 )
             )
         except DatabaseAway:
             if not message.results:
                 raise
             taken = iter(())
-        answers = []
-        for item, chunk in zip(message.output, good, strict=True):
-            verdict, offset = protocol.VERDICT_IGNORED, item.offset
-            if chunk is not None:
-                verdict, offset = next(taken, (verdict, offset))
-            answers.append(
-                {
-                    "fence": item.fence,
-                    "stream": item.stream,
-                    "verdict": verdict,
-                    "offset": offset,
-                }
-            )
-        return answers
+        return [
+            _chunk_answer(chunk, next(taken, None)) if isinstance(chunk, Chunk) else chunk
+            for chunk in good
+        ]
 
 
 def _tell(item: _Submitted, told: _Told) -> None:
@@ -264,22 +267,42 @@ def _size(item: _Submitted) -> int:
     return len(item.results)
 
 
-def _refuse_twice(message: ReportMessage) -> None:
-    if len(message.results) < 2:
-        return
-    seen: set[UUID] = set()
-    for at, item in enumerate(message.results):
-        if item.fence in seen:
-            raise invalid("this fence is there twice", f"results[{at}].fence")
-        seen.add(item.fence)
+def _invalid_entry(index: int, item: ResultMessage | Malformed) -> dict[str, Any]:
+    """Return the answer to a result that no fence tells from the others."""
+    twice = "fence: this fence is there twice; the first of them counts"
+    detail = item.detail if isinstance(item, Malformed) and item.fence is None else twice
+    return {
+        "fence": item.fence,
+        "index": index,
+        "verdict": protocol.VERDICT_INVALID,
+        "detail": detail,
+    }
 
 
-def _chunk(item: ChunkMessage) -> Chunk | None:
+def _chunk(item: ChunkMessage | Malformed) -> Chunk | dict[str, Any]:
+    """Return a chunk, or the answer to one that cannot be read."""
+    if isinstance(item, Malformed):
+        return {
+            "fence": item.fence,
+            "index": item.index,
+            "stream": item.stream,
+            "verdict": protocol.VERDICT_INVALID,
+            "detail": item.detail,
+        }
     try:
         data = decode_text(item.data, item.encoding)
     except Unstorable:
-        return None
+        return _chunk_told(item.fence, item.stream, protocol.VERDICT_IGNORED, item.offset)
     return Chunk(fence=item.fence, stream=item.stream, offset=item.offset, data=data)
+
+
+def _chunk_answer(chunk: Chunk, taken: tuple[str, int] | None) -> dict[str, Any]:
+    verdict, offset = taken or (protocol.VERDICT_IGNORED, chunk.offset)
+    return _chunk_told(chunk.fence, chunk.stream, verdict, offset)
+
+
+def _chunk_told(fence: UUID, stream: str, verdict: str, offset: int) -> dict[str, Any]:
+    return {"fence": fence, "stream": stream, "verdict": verdict, "offset": offset}
 
 
 def _result_answer(verdict: ResultVerdict) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
 from agents_app.gateway.http import SMALL_BODY_BYTES, Response, json_response, unavailable
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
+from agents_app.gateway.report_body import decode_report
 from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
 from agents_app.gateway.waiters import Hosts
@@ -131,7 +132,7 @@ class Service:
 
         A quarantined host gets no work, but what it ran is still worth knowing.
         """
-        message = decode(body, messages.REPORT)
+        message = decode_report(body)
         if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
             raise wait
         # A large body has its room until its results are written, so its request waits.

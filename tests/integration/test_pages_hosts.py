@@ -185,7 +185,7 @@ def test_an_api_token_is_shown_once_and_revoked() -> None:
     assert AuditEvent.objects.filter(action="token.revoke").count() == 1
     forged = client.post("/tokens", {"name": "x\u202ey", "role": "viewer", "expires": ""})
     assert forged.status_code == 400
-    assert "Must be one line without control characters." in html(forged)
+    assert "Must be one line without control or invisible characters." in html(forged)
     wider = client.post("/tokens", {"name": "x", "role": "admin", "expires": ""})
     assert wider.status_code == 400
     other = visitor(Role.OPERATOR, name="other")
