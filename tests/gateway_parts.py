@@ -16,7 +16,7 @@ from django.db import connection
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication, Caller
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
-from agents_app.gateway.heartbeats import Heartbeats
+from agents_app.gateway.heartbeats import Arrival, Heartbeats
 from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
@@ -112,7 +112,7 @@ class Client:
             },
         )
         try:
-            self.leave = parts.polls.serve(message, caller_of(host), self._reply)
+            self.leave = parts.polls.serve(message, caller_of(host), self._reply, Arrival.now())
         except Problem as refused:
             self._reply(refused.response())
 

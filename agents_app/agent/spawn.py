@@ -146,13 +146,14 @@ class Spawner:
     ) -> None:
         """``work_dir`` is emptied: script files of an earlier agent are of no use.
 
-        Commands find ``hostname`` in their environment, as the server knows this host by it.
+        Commands find ``hostname`` in their environment: what people call this host. The server
+        says it with each answer, so it may change.
         """
         self._work_dir = work_dir
         # Beside it, and not emptied: which process is whose main one, for the agent's next start.
         self._notes = work_dir.with_name("running")
         self._children = children
-        self._hostname = hostname
+        self.hostname = hostname
         self._groups = groups or CommandGroups(None)
         self._lock = threading.Lock()
         shutil.rmtree(work_dir, ignore_errors=True)
@@ -247,7 +248,7 @@ class Spawner:
                     stderr=subprocess.PIPE,
                     bufsize=0,
                     cwd=cwd,
-                    env=build_environment(command, account, self._hostname),
+                    env=build_environment(command, account, self.hostname),
                     start_new_session=True,
                     umask=0o022,
                     user=user,

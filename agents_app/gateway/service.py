@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,21 @@ from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
 from agents_app.gateway.waiters import Hosts
 from agents_app.gateway.wakes import Subscription, ask_for_work
+from devops_manager.access.agent_audit import trail
 from devops_manager.lib import fault_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agents_app.gateway.authentication import Caller
+    from agents_app.gateway.heartbeats import Arrival
     from agents_app.gateway.http import Exchange, Problem
 
+logger = logging.getLogger(__name__)
+
 _READY_SECONDS = 1.0
+_HELD_BACK_SECONDS = 15.0
+_QUARANTINED = protocol.CODE_HOST_QUARANTINED
 _CLAIMED = b'"commands":[{'
 _VERDICT = b'"results":[{'
 
@@ -79,6 +86,7 @@ class Service:
         self._background = [
             loop.create_task(self._subscription.run()),
             loop.create_task(ask_for_work(self._database, self._hosts, self._polls)),
+            loop.create_task(self._count_audit_events()),
             loop.create_task(collect_when_idle(lambda: self._polls.busy or self._reports.busy)),
         ]
 
@@ -94,8 +102,24 @@ class Service:
         await asyncio.gather(*self._background, return_exceptions=True)
         await self._reports.finish()  # of those who have left, too
         await self._live_output.close()
+        await self._write_held_back(everything=True)
         self._database.close()
         self._slow_database.close()
+
+    async def _count_audit_events(self) -> None:
+        """Write, now and then, how many events of agents were counted only."""
+        while True:
+            await asyncio.sleep(_HELD_BACK_SECONDS)
+            await self._write_held_back()
+
+    async def _write_held_back(self, *, everything: bool = False) -> None:
+        try:
+            await self._database.run(trail.write_held_back, everything=everything)
+        except DatabaseAway as error:
+            logger.warning("counts of audit events were not written: %s", error)
+        except Exception:
+            # a defect; the next time comes
+            logger.exception("counts of audit events were not written")
 
     def recognize(self, authorization: bytes) -> Caller | None:
         """Return the calling host if it is known and may be served."""
@@ -109,16 +133,25 @@ class Service:
         """``enroll``."""
         return await self._enrollments.serve(decode(body, messages.ENROLL), source_ip)
 
-    def poll(self, body: bytes, caller: Caller, wait: Problem | None, exchange: Exchange) -> None:
+    def poll(
+        self,
+        body: bytes,
+        caller: Caller,
+        wait: Problem | None,
+        exchange: Exchange,
+        arrival: Arrival,
+    ) -> None:
         """``poll``, which is held. A host that has to wait is heard all the same: people see it."""
         message = decode(body, messages.POLL)
         if wait is not None:
-            self._heartbeats.note(heartbeat_of(caller.host, message))
+            self._heartbeats.note(heartbeat_of(caller.host, message, arrival))
+        # Who lets a host in is to see its name; of two agents with one identity nobody knows which.
+        if message.host is not None and (wait is None or wait.code != _QUARANTINED):
+            self._descriptions.note(caller, message.host)
+        if wait is not None:
             raise wait
-        if message.host is not None:
-            self._descriptions.note(caller.host, message.host)
         reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
-        exchange.hold(self._polls.serve(message, caller, reply))
+        exchange.hold(self._polls.serve(message, caller, reply, arrival))
 
     async def report(
         self,
@@ -133,7 +166,7 @@ class Service:
         A quarantined host gets no work, but what it ran is still worth knowing.
         """
         message = decode_report(body)
-        if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
+        if wait is not None and wait.code != _QUARANTINED:
             raise wait
         # A large body has its room until its results are written, so its request waits.
         if message.output or len(body) > SMALL_BODY_BYTES:
@@ -146,10 +179,12 @@ class Service:
             exchange.hold(_go_on)
         return at_once
 
-    async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
+    async def heartbeat(
+        self, body: bytes, caller: Caller, wait: Problem | None, arrival: Arrival
+    ) -> Response:
         """``heartbeat``."""
         message = decode(body, messages.HEARTBEAT)
-        beat = heartbeat_of(caller.host, message)
+        beat = heartbeat_of(caller.host, message, arrival)
         if wait is not None:
             self._heartbeats.note(beat)
             raise wait

@@ -17,6 +17,7 @@ from devops_manager.lib.serializers import (
     StrictUUIDField,
 )
 from hosts_app.models import Host, HostGroup, HostHeartbeat
+from hosts_app.selectors import same_machine
 from hosts_app.targets import MAX_HOSTS
 
 _MAX_TAGS = 50
@@ -57,6 +58,8 @@ class HeartbeatSerializer(serializers.ModelSerializer[HostHeartbeat]):
             "load1",
             "disk_percent",
             "running_count",
+            "load_at",
+            "draining",
             "clock_skew_ms",
             "boot_id",
             "offline_at",
@@ -67,6 +70,7 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     """A host as lists show it. ``heartbeat`` is null where it was never heard."""
 
     online = serializers.BooleanField()
+    draining = serializers.BooleanField(source="heartbeat.draining", default=False)
     groups = serializers.SerializerMethodField()
     heartbeat = serializers.SerializerMethodField()
 
@@ -75,12 +79,16 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         fields: ClassVar = [
             "host_id",
             "hostname",
+            "display_name",
+            "reported_hostname",
             "ip",
             "os",
             "arch",
             "agent_version",
             "status",
             "online",
+            "draining",
+            "retired_at",
             "quarantined_at",
             "quarantine_reason",
             "tags",
@@ -106,11 +114,28 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         return None if heartbeat is None else dict(HeartbeatSerializer(heartbeat).data)
 
 
+class SameMachineSerializer(serializers.ModelSerializer[Host]):
+    """Another record of the same machine."""
+
+    online = serializers.BooleanField()
+
+    class Meta:
+        model = Host
+        fields: ClassVar = ["host_id", "hostname", "ip", "status", "online", "created_at"]
+
+
 class HostDetailSerializer(HostSerializer):
     """A host with all that its agent told of it."""
 
+    same_machine = serializers.SerializerMethodField()
+
     class Meta(HostSerializer.Meta):
-        fields: ClassVar = [*HostSerializer.Meta.fields, "machine_id", "facts"]
+        fields: ClassVar = [*HostSerializer.Meta.fields, "machine_id", "facts", "same_machine"]
+
+    @extend_schema_field(SameMachineSerializer(many=True))
+    def get_same_machine(self, host: Host) -> list[dict[str, Any]]:
+        """Return the other records of the host's machine that are not retired."""
+        return list(SameMachineSerializer(same_machine(host), many=True).data)
 
 
 class HostChangeSerializer(StrictSerializer):
@@ -123,6 +148,18 @@ class HostChangeSerializer(StrictSerializer):
         child=StrictCharField(max_length=128), max_length=_MAX_GROUPS, required=False
     )
     max_concurrency = StrictIntegerField(min_value=1, max_value=1000, required=False)
+    display_name = StrictCharField(
+        max_length=253,
+        required=False,
+        allow_blank=True,
+        help_text="Shown in place of the host's own name; empty: its own again.",
+    )
+
+
+class ReplaceSerializer(StrictSerializer):
+    """Which older record of its machine a host takes the place of."""
+
+    replaces = StrictUUIDField()
 
 
 class HostIdsSerializer(StrictSerializer):

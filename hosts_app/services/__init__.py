@@ -19,6 +19,7 @@ from hosts_app.services.groups import (
     update_group,
 )
 from hosts_app.services.heartbeats import Heartbeat, Load, record_heartbeats, sweep_offline_hosts
+from hosts_app.services.retirement import replace_host, retire_host, unretire_host
 
 __all__ = [
     "Description",
@@ -36,9 +37,12 @@ __all__ = [
     "reject_hosts",
     "release_quarantine",
     "remove_hosts",
+    "replace_host",
+    "retire_host",
     "revoke_credential",
     "revoke_grant",
     "sweep_offline_hosts",
+    "unretire_host",
     "update_group",
     "update_host",
 ]

@@ -16,11 +16,13 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from devops_manager.lib import enqueue
-from devops_manager.lib.errors import DomainError, LimitReached
+from devops_manager.lib.errors import DomainError, InvalidInput, LimitReached
+from hosts_app.plans import Plan, plan_steps
 from hosts_app.selectors import resolve_target
 from hosts_app.targets import parse_target
 from tasks_app import cache, queue
 from tasks_app.models import Command, Task, TaskWindow
+from tasks_app.selectors.targets import usable_hosts
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import CommandStatus, TaskStatus
 
@@ -114,28 +116,54 @@ def _run_task(task: Task) -> None:
     """Freeze the targets and let the task run, in one transaction with ``total_hosts``."""
     begun: dict[str, Any] = {}
     if task.started_at is None:  # else it is resumed
-        hosts = _targets(task)
-        size = settings.DM_BATCH_SIZE
-        TaskWindow.objects.bulk_create(
-            TaskWindow(task=task, no=start // size + 1, host_ids=hosts[start : start + size])
-            for start in range(0, len(hosts), size)
-        )
-        begun = {"started_at": Now(), "total_hosts": len(hosts)}
+        plan = _plan(task)
+        _freeze(task, plan)
+        begun = {
+            "started_at": Now(),
+            "total_hosts": len(plan.hosts),
+            "pinned_only_hosts": len(plan.pinned_only),
+        }
     Task.objects.filter(pk=task.pk).update(status=TaskStatus.RUNNING, **begun)
     enqueue.after_commit(FAN_OUT_JOB, task.pk)
 
 
-def _targets(task: Task) -> list[int]:
-    """Return the hosts that have a step to run: pinned ones, and the target's if any step is not.
+def _plan(task: Task) -> Plan:
+    """Return the hosts that have a step to run.
 
-    A host without a step would never have an outcome, and the task would never close.
+    A host without a step would never have an outcome, and the task would never close. Raises
+    InvalidInput where a pinned host is not one that may be given work by now.
     """
-    places = set(Command.objects.filter(task=task).values_list("host_id", flat=True))
-    hosts = {host for host in places if host}
-    if None in places:
+    steps = Command.objects.filter(task=task).order_by("position")
+    named = list(steps.values_list("host_id", "host__host_id", "host__hostname"))
+    pins = [pk for pk, _host_id, _hostname in named]
+    ids = {host_id: hostname for _pk, host_id, hostname in named if host_id is not None}
+    gone = ids.keys() - usable_hosts(ids, allowed_groups=task.allowed_groups).keys()
+    if gone:
+        sentence = _("A step is for one host only, which may not be given work now: %(host)s.")
+        sentences = [sentence % {"host": f"{ids[host_id]} ({host_id})"} for host_id in sorted(gone)]
+        raise InvalidInput(
+            _("The task names hosts that cannot be found."),
+            code="unknown_target",
+            fields={"commands": sentences},
+        )
+    targets: list[int] = []
+    if None in pins:
         target = parse_target(task.target)
-        hosts.update(resolve_target(target=target, allowed_groups=task.allowed_groups))
-    return sorted(hosts)
+        targets = resolve_target(target=target, allowed_groups=task.allowed_groups)
+    return plan_steps(targets=targets, pins=pins)
+
+
+def _freeze(task: Task, plan: Plan) -> None:
+    size = settings.DM_BATCH_SIZE
+    pinned_only = set(plan.pinned_only)
+    windows = []
+    for start in range(0, len(plan.hosts), size):
+        hosts = list(plan.hosts[start : start + size])
+        pinned = [host for host in hosts if host in pinned_only]
+        windows.append(
+            TaskWindow(task=task, no=start // size + 1, host_ids=hosts, pinned_ids=pinned)
+        )
+    TaskWindow.objects.bulk_create(windows)
 
 
 def _fail_task(task: Task, error: DomainError) -> None:
