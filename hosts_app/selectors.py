@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,12 @@ from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
+from hosts_app.plans import Plan, plan_steps
 from hosts_app.records import TagCount
 from hosts_app.states import HostStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -98,6 +99,57 @@ def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> l
     if not rows:
         raise _empty(_("No active host that you may reach is left in the target."))
     return [row.id for row in rows]
+
+
+def usable_hosts(
+    host_ids: Iterable[UUID], *, allowed_groups: Sequence[int] | None
+) -> dict[UUID, int]:
+    """Return id → primary key of those hosts that are active, not quarantined and within reach.
+
+    ``allowed_groups``: None for every host, else the groups whose hosts may be used. One statement.
+    """
+    wanted = list(host_ids)
+    if not wanted:
+        return {}
+    hosts = Host.objects.filter(
+        host_id__in=wanted, status=HostStatus.ACTIVE, quarantined_at__isnull=True
+    )
+    if allowed_groups is not None:
+        hosts = hosts.filter(hostgroupmember__group__in=list(allowed_groups)).distinct()
+    return dict(hosts.values_list("host_id", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPreview:
+    """What a target and the pins of its steps come to now; ``pinned_only`` by name."""
+
+    plan: Plan
+    pins: tuple[UUID | None, ...]
+    pinned_only: list[Host]
+
+
+def preview_plan(
+    *, target: Target, pins: Sequence[UUID | None], allowed_groups: Sequence[int] | None
+) -> PlanPreview:
+    """Return which hosts would run which steps if a task with these were started now.
+
+    Raises as ``resolve_target`` does, and InvalidInput naming pinned hosts (``commands[0].host``)
+    that are unknown or may not be given work.
+    """
+    targets = resolve_target(target=target, allowed_groups=allowed_groups)
+    usable = usable_hosts({pin for pin in pins if pin}, allowed_groups=allowed_groups)
+    unknown = {
+        f"commands[{at}].host": [_("unknown host, or not one that you may use now: %s") % pin]
+        for at, pin in enumerate(pins)
+        if pin is not None and pin not in usable
+    }
+    if unknown:
+        raise InvalidInput(
+            _("The task names hosts that cannot be found."), code="unknown_target", fields=unknown
+        )
+    plan = plan_steps(targets=targets, pins=[usable[pin] if pin else None for pin in pins])
+    named = Host.objects.filter(pk__in=plan.pinned_only).order_by("hostname", "id")
+    return PlanPreview(plan=plan, pins=tuple(pins), pinned_only=list(named))
 
 
 def resolve_names(*, target: Target, allowed_groups: Sequence[int] | None) -> Target:

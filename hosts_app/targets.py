@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import InvalidInput, is_full
 from devops_manager.lib.one_line import is_one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 MAX_HOSTS = 10_000
 MAX_NAMES = 500
@@ -70,6 +73,27 @@ def parse_target(value: object) -> Target:
         all=everything is True,
         exclude=exclude,
     )
+
+
+def parse_pins(commands: Sequence[Mapping[str, Any]]) -> tuple[UUID | None, ...]:
+    """Return for each step of a task's JSON the only host that it is for, or None.
+
+    Raises InvalidInput naming each wrong place (``commands[2].host``).
+    """
+    pins: list[UUID | None] = []
+    wrong: dict[str, list[str]] = {}
+    for at, command in enumerate(commands):
+        host = command.get("host")
+        try:
+            pins.append(UUID(host) if isinstance(host, str) and host else None)
+            known = host is None or isinstance(host, str)
+        except ValueError:
+            known = False
+        if not known:
+            wrong[f"commands[{at}].host"] = [_("Not a host id.")]
+    if wrong:
+        raise InvalidInput(_("The target is not valid."), fields=wrong)
+    return tuple(pins)
 
 
 def to_json(target: Target) -> dict[str, Any]:

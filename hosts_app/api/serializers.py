@@ -23,6 +23,8 @@ from hosts_app.targets import MAX_HOSTS
 _MAX_TAGS = 50
 _TAG_LENGTH = 64
 _MAX_GROUPS = 100
+# Of a preview; how many steps a task may have is a setting, and less.
+MAX_STEPS = 1000
 # As many hosts as one person can look through; more go by the list, page by page.
 _MAX_DECISIONS = 1000
 
@@ -208,9 +210,13 @@ class TagSerializer(StrictSerializer):
 
 
 class SelectionSerializer(StrictMixin, serializers.Serializer[Any]):
-    """Hosts by id, groups by name, tags; all together."""
+    """Hosts by id or by exact name, groups by name, tags; all together."""
 
-    hosts = serializers.ListField(child=StrictUUIDField(), required=False, max_length=MAX_HOSTS)
+    hosts = serializers.ListField(
+        child=serializers.CharField(help_text="The id of a host, or its name as it is shown."),
+        required=False,
+        max_length=MAX_HOSTS,
+    )
     groups = serializers.ListField(child=serializers.CharField(), required=False)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
 
@@ -223,12 +229,37 @@ class TargetSerializer(SelectionSerializer):
 
 
 class PreviewSerializer(StrictSerializer):
-    """A target to resolve."""
+    """A target to resolve, and steps to lay out over its hosts."""
 
     target = serializers.JSONField()
+    commands = serializers.ListField(
+        child=serializers.DictField(), required=False, max_length=MAX_STEPS
+    )
+
+
+class PreviewedCommandSerializer(serializers.Serializer[Any]):
+    """A step as for creating a task; of it only ``host`` matters here."""
+
+    host = serializers.UUIDField(required=False, allow_null=True)
 
 
 class PreviewBodySerializer(StrictSerializer):
     """A target to resolve, described."""
 
     target = TargetSerializer()
+    commands = PreviewedCommandSerializer(many=True, required=False)
+
+
+class StepHostsSerializer(serializers.Serializer[Any]):
+    """How many hosts a step runs on; ``host`` where it is for one only."""
+
+    position = serializers.IntegerField()
+    host = serializers.UUIDField(allow_null=True)
+    hosts = serializers.IntegerField()
+
+
+class NamedHostSerializer(serializers.Serializer[Any]):
+    """A host, named."""
+
+    host_id = serializers.UUIDField()
+    hostname = serializers.CharField()

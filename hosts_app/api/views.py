@@ -25,7 +25,7 @@ from hosts_app.api.schema import PAGE_PARAMETERS, paged
 from hosts_app.models import Host
 from hosts_app.records import HostChange
 from hosts_app.states import HostStatus
-from hosts_app.targets import parse_target
+from hosts_app.targets import parse_pins, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,23 +218,44 @@ class TargetPreviewView(APIView):
         operation_id="targets_preview",
         parameters=PAGE_PARAMETERS,
         request=serializers.PreviewBodySerializer,
-        responses=paged("PreviewedHosts", serializers.HostSerializer),
+        responses=paged(
+            "PreviewedHosts",
+            serializers.HostSerializer,
+            steps=serializers.StepHostsSerializer(many=True),
+            pinned_only=serializers.NamedHostSerializer(many=True),
+        ),
         tags=["hosts"],
     )
     def post(self, request: Request) -> Response:
-        """Resolve a target; nothing is stored and nothing starts."""
+        """Resolve a target and lay steps out over its hosts; nothing is stored, nothing starts."""
         refuse_unknown(request, ())
         page = parse_page(request.query_params)
         body = serializers.PreviewSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        keys = selectors.resolve_target(
+        preview = selectors.preview_plan(
             target=parse_target(body.validated_data["target"]),
+            pins=parse_pins(body.validated_data.get("commands") or [{}]),
             allowed_groups=selectors.allowed_group_ids(actor_of(request)),
         )
+        keys = preview.plan.hosts
         refuse_beyond_end(page, len(keys))
         hosts = selectors.hosts_by_keys(keys[page.offset : page.offset + page.size])
         shown = serializers.HostSerializer(hosts, many=True).data
-        return Response(envelope(count=len(keys), page=page, results=list(shown)))
+        return Response(
+            {
+                **envelope(count=len(keys), page=page, results=list(shown)),
+                "steps": [
+                    {"position": at, "host": pin, "hosts": count}
+                    for at, (pin, count) in enumerate(
+                        zip(preview.pins, preview.plan.step_hosts, strict=True), start=1
+                    )
+                ],
+                "pinned_only": [
+                    {"host_id": host.host_id, "hostname": host.hostname}
+                    for host in preview.pinned_only
+                ],
+            }
+        )
 
 
 def _answer(host_id: UUID) -> Response:

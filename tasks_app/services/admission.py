@@ -18,11 +18,10 @@ from django.utils.translation import gettext as _
 from devops_manager.lib import enqueue
 from devops_manager.lib.errors import DomainError, InvalidInput, LimitReached
 from hosts_app.plans import Plan, plan_steps
-from hosts_app.selectors import resolve_target
+from hosts_app.selectors import resolve_target, usable_hosts
 from hosts_app.targets import parse_target
 from tasks_app import cache, queue
 from tasks_app.models import Command, Task, TaskWindow
-from tasks_app.selectors.targets import usable_hosts
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import CommandStatus, TaskStatus
 

@@ -14,12 +14,11 @@ from django.utils.translation import gettext as _
 from devops_manager.access import audit
 from devops_manager.lib.errors import Conflict, DomainError, Forbidden, InvalidInput
 from devops_manager.lib.parsers import join_path
-from hosts_app.selectors import allowed_group_ids, resolve_names, resolve_target
+from hosts_app.selectors import allowed_group_ids, resolve_names, resolve_target, usable_hosts
 from hosts_app.targets import Target, to_json
 from tasks_app import cache
 from tasks_app.models import Task
 from tasks_app.queue import submit as queue
-from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import (
     CommandDraft,

@@ -19,6 +19,7 @@ from devops_manager.pages.forms.hosts import HostForm, ticked
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.listing import asked_page, list_rows, listing_of
 from hosts_app import services
+from hosts_app.selectors import same_machine
 from tasks_app.selectors.rows import host_tasks
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def _form(actor: Actor, host: Host) -> HostForm:
             "tags": ", ".join(map(str, host.tags)),
             "groups": [group.name for group in host.groups.all()],
             "max_concurrency": host.max_concurrency,
+            "display_name": host.display_name,
         },
     )
 
@@ -108,6 +110,7 @@ def _show_host(
         "heartbeat": getattr(host, "heartbeat", None),
         "facts": sorted((str(key), value) for key, value in (host.facts or {}).items()),
         "form": form,
+        "same_machine": same_machine(host),
         "listing": listing_of(given),
         "events": reads.trail_of(object_type="host", object_id=host.host_id, most=20),
     }
@@ -183,3 +186,30 @@ def host_revoke(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpRespon
     """Refuse the host's credential from now on."""
     done = _("The credential is refused from now on; enrol the agent again to let it back in.")
     return _one(request, actor, host_id, services.revoke_credential, done)
+
+
+@page("POST", roles=ADMINS)
+def host_retire(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpResponse:
+    """Take the host out for good; its history stays."""
+    done = _("The host is retired: it is in no list and no target any more.")
+    return _one(request, actor, host_id, services.retire_host, done)
+
+
+@page("POST", roles=ADMINS)
+def host_unretire(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpResponse:
+    """Bring a retired host back."""
+    done = _("The host is back, in the state that it had before it was retired.")
+    return _one(request, actor, host_id, services.unretire_host, done)
+
+
+@page("POST", roles=ADMINS)
+def host_replace(
+    request: HttpRequest, actor: Actor, host_id: UUID, replaced_id: UUID
+) -> HttpResponse:
+    """Let the host take the place of an older record of its machine."""
+    return act(
+        request,
+        lambda: services.replace_host(actor=actor, host_id=host_id, replaced_id=replaced_id),
+        done=_("The older record is retired; what it had was carried over."),
+        back_to=reverse("host_detail", args=[host_id]),
+    )

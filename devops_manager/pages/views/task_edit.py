@@ -26,8 +26,8 @@ from devops_manager.pages.forms.task import (
 )
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.once import make_once
-from hosts_app.selectors import allowed_group_ids, resolve_target
-from hosts_app.targets import parse_target
+from hosts_app.selectors import allowed_group_ids, preview_plan
+from hosts_app.targets import parse_pins, parse_target
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import parse_task
 from tasks_app.services.lifecycle import start_task
@@ -70,11 +70,16 @@ class Picker:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Which hosts a target means now."""
+    """Which hosts a target means now, and how many of them run each step.
+
+    ``pinned_only``: the names of hosts that run only what is pinned to them.
+    """
 
     count: int
     offline: int
     hosts: Sequence[reads.HostChoice]
+    steps: Sequence[int] = ()
+    pinned_only: Sequence[str] = ()
 
     @property
     def more(self) -> int:
@@ -256,16 +261,21 @@ def _add_names(request: HttpRequest, actor: Actor, entry: Entry) -> Faults:
 
 def _preview(actor: Actor, entry: Entry) -> tuple[Preview | None, Faults]:
     try:
-        keys = resolve_target(
-            target=parse_target(target_of(entry)), allowed_groups=allowed_group_ids(actor)
+        found = preview_plan(
+            target=parse_target(target_of(entry)),
+            pins=parse_pins(entry.steps),
+            allowed_groups=allowed_group_ids(actor),
         )
     except DomainError as error:
         return None, {name: list(texts) for name, texts in error.fields.items()}
+    keys = found.plan.hosts
     return (
         Preview(
             count=len(keys),
             offline=reads.count_offline(keys),
             hosts=reads.hosts_by_key(keys, most=PREVIEW_AT_MOST),
+            steps=found.plan.step_hosts,
+            pinned_only=[host.hostname for host in found.pinned_only],
         ),
         {},
     )
