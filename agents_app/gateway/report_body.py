@@ -63,9 +63,15 @@ def decode_report(body: bytes) -> Report:
     else:
         return Report(whole.results, whole.output)
     return Report(
-        results=[_entry(messages.RESULT, raw, at) for at, raw in enumerate(unread.results)],
-        output=[_entry(messages.CHUNK, raw, at) for at, raw in enumerate(unread.output)],
+        results=_entries(messages.RESULT, unread.results),
+        output=_entries(messages.CHUNK, unread.output),
     )
+
+
+def _entries(
+    decoder: msgspec.json.Decoder[T], entries: Sequence[msgspec.Raw]
+) -> list[T | Malformed]:
+    return [_entry(decoder, raw, at) for at, raw in enumerate(entries)]
 
 
 def _entry(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw, index: int) -> T | Malformed:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.messages import ResultMessage, StreamMessage
 
-_INT = 2**31
 _DIGEST_BYTES = 32
 
 _encode = msgspec.json.Encoder().encode
@@ -87,7 +86,8 @@ def cap(output: StreamOutput, cap_bytes: int) -> StreamOutput:
 def _check(message: ResultMessage) -> None:
     if message.status not in protocol.RESULT_STATUSES:
         raise Unstorable(f"status {message.status[:40]!r} is not known")
-    if message.exit_code is not None and not -_INT <= message.exit_code < _INT:
+    code, most = message.exit_code, protocol.MAX_EXIT_CODE
+    if code is not None and not -most - 1 <= code <= most:
         raise Unstorable("exit_code is out of range")
     if message.status == protocol.RESULT_COMPLETED and message.exit_code != 0:
         raise Unstorable("completed means exit_code 0")

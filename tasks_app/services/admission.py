@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 
 from devops_manager.lib import enqueue
 from devops_manager.lib.errors import DomainError, InvalidInput, LimitReached
+from hosts_app.models import Host
 from hosts_app.plans import Plan, plan_steps
 from hosts_app.selectors import resolve_target, usable_hosts
 from hosts_app.targets import parse_target
@@ -133,9 +134,9 @@ def _plan(task: Task) -> Plan:
     InvalidInput where a pinned host is not one that may be given work by now.
     """
     steps = Command.objects.filter(task=task).order_by("position")
-    named = list(steps.values_list("host_id", "host__host_id", "host__hostname"))
-    pins = [pk for pk, _host_id, _hostname in named]
-    ids = {host_id: hostname for _pk, host_id, hostname in named if host_id is not None}
+    pins = list(steps.values_list("host_id", flat=True))
+    hosts = Host.objects.filter(pk__in=[pin for pin in pins if pin is not None])
+    ids = dict(hosts.values_list("host_id", "hostname"))
     gone = ids.keys() - usable_hosts(ids, allowed_groups=task.allowed_groups).keys()
     if gone:
         sentence = _("A step is for one host only, which may not be given work now: %(host)s.")
