@@ -62,16 +62,19 @@ def decode_report(body: bytes) -> Report:
         unread = decode(body, messages.UNREAD_REPORT)
     else:
         return Report(whole.results, whole.output)
-    return Report(
-        results=_entries(messages.RESULT, unread.results),
-        output=_entries(messages.CHUNK, unread.output),
-    )
+    results = _entries(messages.RESULT, unread.results)
+    output = _entries(messages.CHUNK, unread.output)
+    return Report(results, output)
 
 
 def _entries(
     decoder: msgspec.json.Decoder[T], entries: Sequence[msgspec.Raw]
 ) -> list[T | Malformed]:
-    return [_entry(decoder, raw, at) for at, raw in enumerate(entries)]
+    read: list[T | Malformed] = []
+    for at, raw in enumerate(entries):
+        one = _entry(decoder, raw, at)
+        read.append(one)
+    return read
 
 
 def _entry(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw, index: int) -> T | Malformed:

@@ -134,7 +134,7 @@ def _plan(task: Task) -> Plan:
     InvalidInput where a pinned host is not one that may be given work by now.
     """
     steps = Command.objects.filter(task=task).order_by("position")
-    pins = list(steps.values_list("host_id", flat=True))
+    pins: list[int | None] = list(steps.values_list("host_id", flat=True))
     hosts = Host.objects.filter(pk__in=[pin for pin in pins if pin is not None])
     ids = dict(hosts.values_list("host_id", "hostname"))
     gone = ids.keys() - usable_hosts(ids, allowed_groups=task.allowed_groups).keys()

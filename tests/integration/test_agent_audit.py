@@ -69,6 +69,7 @@ def test_a_count_is_not_lost_to_the_next_minutes_events() -> None:
     assert counted()[0].after["count"] == 3
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_count_that_could_not_be_written_is_kept() -> None:
     clock = Clock()
     trail = AgentTrail(clock)
