@@ -17,6 +17,16 @@ MAX_SMALL_BODY_BYTES = 64 * 1024
 MAX_RESULTS_PER_REPORT = 100
 MAX_CHUNKS_PER_REPORT = 100
 MAX_HOLDING = 2000
+MAX_SLOTS = 1_000_000
+MAX_FACTS_BYTES = 64 * 1024
+MAX_FACTS_DEPTH = 16
+# Of one result. Exit codes go as far below zero, and one further. More bytes than any command
+# prints (an exbibyte), more time than any runs.
+MAX_EXIT_CODE = 2**31 - 1
+MAX_ERROR_CODE_CHARACTERS = 64
+MAX_ERROR_MESSAGE_CHARACTERS = 2000
+MAX_DROPPED_BYTES = 2**60
+MAX_EXECUTION_MILLISECONDS = 10 * 366 * 86_400_000
 
 HELD_ACCEPTED = "accepted"
 HELD_RUNNING = "running"

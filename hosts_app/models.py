@@ -35,15 +35,25 @@ class HostGroup(models.Model):
     def clean(self) -> None:
         """Refuse, in the administration, the names that the services refuse."""
         if not is_one_line(self.name):
-            sentence = _("Must be one line without control characters.")
+            sentence = _("Must be one line without control or invisible characters.")
             raise ValidationError({"name": sentence})
 
 
 class Host(models.Model):
-    """One managed machine. What changes with every heartbeat is in ``HostHeartbeat``."""
+    """One managed machine. What changes with every heartbeat is in ``HostHeartbeat``.
+
+    ``hostname`` is the name that is shown, sorted and searched by: ``display_name`` where a person
+    fixed one, else ``reported_hostname``, the name that the agent said last.
+    """
 
     host_id = models.UUIDField(_("host id"), default=uuid7, unique=True, editable=False)
     hostname = models.CharField(_("hostname"), max_length=253)
+    display_name = models.CharField(
+        _("display name"), max_length=253, blank=True, default="", db_default=""
+    )
+    reported_hostname = models.CharField(
+        _("name on the host"), max_length=253, blank=True, default="", db_default="", editable=False
+    )
     ip = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
     os = models.CharField(_("operating system"), max_length=128, blank=True, default="")
     arch = models.CharField(_("architecture"), max_length=32, blank=True, default="")
@@ -76,6 +86,15 @@ class Host(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     approved_at = models.DateTimeField(_("approved at"), null=True, blank=True, editable=False)
+    retired_at = models.DateTimeField(_("retired at"), null=True, blank=True, editable=False)
+    retired_from = models.CharField(
+        _("status before it was retired"),
+        max_length=16,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+    )
 
     class Meta:
         db_table = "hosts"
@@ -160,6 +179,12 @@ class HostHeartbeat(models.Model):
     running_count = models.PositiveIntegerField(_("running commands"), default=0)
     clock_skew_ms = models.BigIntegerField(_("clock skew (ms)"), null=True)
     boot_id = models.CharField(_("boot id"), max_length=64, blank=True, default="")
+    load_at = models.DateTimeField(
+        _("figures of"), null=True, help_text=_("When the host told its figures last.")
+    )
+    draining = models.BooleanField(
+        _("draining"), default=False, db_default=False, help_text=_("The agent takes no new work.")
+    )
     offline_at = models.DateTimeField(
         _("declared offline at"),
         null=True,

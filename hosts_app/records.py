@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class HostChange:
-    """What to change of a host; None leaves it as it is. ``groups`` are names, all of them."""
+    """What to change of a host; None leaves it as it is. ``groups`` are names, all of them.
+
+    An empty ``display_name`` lets the host be shown under its own name again.
+    """
 
     tags: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     max_concurrency: int | None = None
+    display_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

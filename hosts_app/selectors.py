@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,12 @@ from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
+from hosts_app.plans import Plan, plan_steps
 from hosts_app.records import TagCount
 from hosts_app.states import HostStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parent / "sql"
 # An answer names at most this many unknown things of a kind.
 _NAMED_AT_MOST = 20
+SAME_MACHINE_AT_MOST = 20
 
 
 def allowed_group_ids(actor: Actor) -> list[int] | None:
@@ -60,13 +63,14 @@ def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> l
     """Return the primary keys of the active, not quarantined hosts that a target names, sorted.
 
     The union of hosts, groups and tags (or all) less the exclusions, and only hosts of
-    ``allowed_groups`` (None: any). Four statements at most, whatever the number of hosts.
+    ``allowed_groups`` (None: any). Five statements at most, whatever the number of hosts.
     Raises InvalidInput ``unknown_target`` naming hosts, groups and tags that do not exist, hosts
     that are not active and, as if they did not exist, hosts named by id that are out of reach;
     InvalidInput ``empty_target`` when nothing is left; Forbidden ``group_not_granted``.
     """
     if not target:
         raise _empty(_("Name hosts, groups or tags, or set all."))
+    target = resolve_names(target=target, allowed_groups=allowed_groups)
     allowed = None if allowed_groups is None else list(allowed_groups)
     wrong: dict[str, list[str]] = {}
     groups = _known_groups((*target.groups, *target.exclude.groups))
@@ -95,6 +99,110 @@ def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> l
     if not rows:
         raise _empty(_("No active host that you may reach is left in the target."))
     return [row.id for row in rows]
+
+
+def usable_hosts(
+    host_ids: Iterable[UUID], *, allowed_groups: Sequence[int] | None
+) -> dict[UUID, int]:
+    """Return id → primary key of those hosts that are active, not quarantined and within reach.
+
+    ``allowed_groups``: None for every host, else the groups whose hosts may be used. One statement.
+    """
+    wanted = list(host_ids)
+    if not wanted:
+        return {}
+    hosts = Host.objects.filter(
+        host_id__in=wanted, status=HostStatus.ACTIVE, quarantined_at__isnull=True
+    )
+    if allowed_groups is not None:
+        hosts = hosts.filter(hostgroupmember__group__in=list(allowed_groups)).distinct()
+    return dict(hosts.values_list("host_id", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPreview:
+    """What a target and the pins of its steps come to now; ``pinned_only`` by name."""
+
+    plan: Plan
+    pins: tuple[UUID | None, ...]
+    pinned_only: list[Host]
+
+
+def preview_plan(
+    *, target: Target, pins: Sequence[UUID | None], allowed_groups: Sequence[int] | None
+) -> PlanPreview:
+    """Return which hosts would run which steps if a task with these were started now.
+
+    Raises as ``resolve_target`` does, and InvalidInput naming pinned hosts (``commands[0].host``)
+    that are unknown or may not be given work.
+    """
+    targets = resolve_target(target=target, allowed_groups=allowed_groups)
+    usable = usable_hosts({pin for pin in pins if pin}, allowed_groups=allowed_groups)
+    unknown = {
+        f"commands[{at}].host": [_("unknown host, or not one that you may use now: %s") % pin]
+        for at, pin in enumerate(pins)
+        if pin is not None and pin not in usable
+    }
+    if unknown:
+        raise InvalidInput(
+            _("The task names hosts that cannot be found."), code="unknown_target", fields=unknown
+        )
+    plan = plan_steps(targets=targets, pins=[usable[pin] if pin else None for pin in pins])
+    named = Host.objects.filter(pk__in=plan.pinned_only).order_by("hostname", "id")
+    return PlanPreview(plan=plan, pins=tuple(pins), pinned_only=list(named))
+
+
+def resolve_names(*, target: Target, allowed_groups: Sequence[int] | None) -> Target:
+    """Return a target with the ids of hosts in place of their names, which are looked up now.
+
+    What is kept of a target is ids: by the time it runs a name may be another host's. Retired hosts
+    and those out of reach have no names here. Raises InvalidInput naming names that no host has
+    (``unknown_target``) or that several have, with the ids of those (``ambiguous_target``).
+    """
+    names = {*target.names, *target.exclude.names}
+    if not names:
+        return target
+    hosts = without_retired(Host.objects.filter(hostname__in=names))
+    if allowed_groups is not None:
+        members = HostGroupMember.objects.filter(group__in=list(allowed_groups))
+        hosts = hosts.filter(pk__in=members.values("host"))
+    found: dict[str, list[UUID]] = {}
+    for name, host_id in hosts.order_by("id").values_list("hostname", "host_id"):
+        found.setdefault(name, []).append(host_id)
+    wrong: dict[str, list[str]] = {}
+    chosen = _named(target, "target", found, wrong)
+    exclude = replace(
+        target.exclude, names=(), hosts=_named(target.exclude, "target.exclude", found, wrong)
+    )
+    if wrong:
+        ambiguous = any(len(found.get(name, ())) > 1 for name in names)
+        raise InvalidInput(
+            _("The target names what cannot be found."),
+            code="ambiguous_target" if ambiguous else "unknown_target",
+            fields=wrong,
+        )
+    return replace(target, names=(), hosts=chosen, exclude=exclude)
+
+
+def _named(
+    selection: Selection, path: str, found: dict[str, list[UUID]], wrong: dict[str, list[str]]
+) -> tuple[UUID, ...]:
+    """Return the hosts that a selection names, one for each name."""
+    sentences = []
+    hosts = list(selection.hosts)
+    for name in selection.names:
+        ids = found.get(name, [])
+        if len(ids) == 1:
+            hosts += ids
+        elif ids:
+            named = ", ".join(map(str, ids[:_NAMED_AT_MOST]))
+            sentences.append(
+                _("several hosts have the name %(name)s: %(ids)s") % {"name": name, "ids": named}
+            )
+        else:
+            sentences.append(f"{_('unknown host')}: {name}")
+    _note(wrong, f"{path}.hosts", sentences)
+    return tuple(dict.fromkeys(hosts))
 
 
 def _empty(sentence: str) -> InvalidInput:
@@ -137,10 +245,13 @@ def _fault(row: Any) -> str:
     """Return why a named host cannot be given work, or an empty text."""
     if row is None:
         return _("unknown host")
-    if row.status == HostStatus.PENDING:
-        return _("host not approved yet")
-    if row.status == HostStatus.DISABLED:
-        return _("host disabled")
+    faults = {
+        HostStatus.PENDING: _("host not approved yet"),
+        HostStatus.DISABLED: _("host disabled"),
+        HostStatus.RETIRED: _("host retired"),
+    }
+    if row.status in faults:
+        return faults[row.status]
     return _("host quarantined") if row.quarantined else ""
 
 
@@ -191,6 +302,22 @@ def listed_hosts() -> QuerySet[Host]:
     )
 
 
+def without_retired(hosts: QuerySet[Host]) -> QuerySet[Host]:
+    """Narrow to the hosts that lists show unless retired ones are asked for."""
+    return hosts.exclude(status=HostStatus.RETIRED)
+
+
+def same_machine(host: Host) -> list[Host]:
+    """Return other records of a host's machine that are not retired, newest first.
+
+    Machines made from one image may tell one machine id: a person has to say which it is.
+    """
+    if not host.machine_id:
+        return []
+    others = without_retired(listed_hosts()).filter(machine_id=host.machine_id)
+    return list(others.exclude(pk=host.pk).order_by("-id")[:SAME_MACHINE_AT_MOST])
+
+
 def hosts_by_keys(keys: Sequence[int]) -> list[Host]:
     """Return the hosts with these primary keys, as lists show them, in the order of the keys."""
     found = {host.pk: host for host in listed_hosts().filter(pk__in=keys)}
@@ -201,6 +328,7 @@ def listed_groups() -> QuerySet[HostGroup]:
     """Return groups by name, each with ``host_count``."""
     counted = (
         HostGroupMember.objects.filter(group=OuterRef("pk"))
+        .exclude(host__status=HostStatus.RETIRED)
         .order_by()
         .values("group")
         .annotate(count=Count("pk"))

@@ -12,10 +12,13 @@ class HostStatus(models.TextChoices):
     PENDING = "pending", _("Pending approval")
     ACTIVE = "active", _("Active")
     DISABLED = "disabled", _("Disabled")
+    RETIRED = "retired", _("Retired")
 
 
+# A retired host comes back to where it was (Host.retired_from).
 HOST_TRANSITIONS: dict[str, frozenset[str]] = {
-    HostStatus.PENDING: frozenset({HostStatus.ACTIVE, HostStatus.DISABLED}),
-    HostStatus.ACTIVE: frozenset({HostStatus.DISABLED}),
-    HostStatus.DISABLED: frozenset({HostStatus.ACTIVE}),
+    HostStatus.PENDING: frozenset({HostStatus.ACTIVE, HostStatus.DISABLED, HostStatus.RETIRED}),
+    HostStatus.ACTIVE: frozenset({HostStatus.DISABLED, HostStatus.RETIRED}),
+    HostStatus.DISABLED: frozenset({HostStatus.ACTIVE, HostStatus.RETIRED}),
+    HostStatus.RETIRED: frozenset({HostStatus.PENDING, HostStatus.ACTIVE, HostStatus.DISABLED}),
 }

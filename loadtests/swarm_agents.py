@@ -140,7 +140,12 @@ class Agent:
         holding = ",".join(
             f'{{"fence":"{fence}","state":"{state}"}}' for fence, state in self.holding.items()
         )
-        body = b'%s,"seq":%d,"holding":[%s]}' % (self.identity, self.seq, holding.encode())
+        body = b'%s,"seq":%d,"time":%.3f,"holding":[%s]}' % (
+            self.identity,
+            self.seq,
+            time.time(),
+            holding.encode(),
+        )
         self.swarm.figures.polls += 1
         self.connection.send(self.request(b"poll", body), self._polled)
 

@@ -85,7 +85,8 @@ class Answer(Struct, frozen=True):
 
     ``more`` is True when the host's slots are full and there is still something for it: pending
     work, or a cancel that is not settled. ``recheck_seconds`` says when to look again although
-    nothing wakes the host (a delivery that is not settled yet), or None.
+    nothing wakes the host (a delivery that is not settled yet), or None. ``hostname`` is the name
+    that people see.
     """
 
     host: int
@@ -94,6 +95,7 @@ class Answer(Struct, frozen=True):
     cancel: tuple[UUID, ...] = ()
     more: bool = False
     max_concurrency: int = 0
+    hostname: str = ""
     recheck_seconds: float | None = None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from django.db import connection
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Authentication, Caller
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
-from agents_app.gateway.heartbeats import Heartbeats
+from agents_app.gateway.heartbeats import Arrival, Heartbeats
 from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
@@ -110,11 +111,13 @@ class Client:
                 "journal_id": UUID(int=1),
                 "instance_id": UUID(int=2),
                 "wait_seconds": 20.0,
+                "boot_id": "boot",
+                "time": time.time(),
                 **changes,
             },
         )
         try:
-            self.leave = parts.polls.serve(message, caller_of(host), self._reply)
+            self.leave = parts.polls.serve(message, caller_of(host), self._reply, Arrival.now())
         except Problem as refused:
             self._reply(refused.response())
 

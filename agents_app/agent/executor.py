@@ -88,6 +88,10 @@ class Executor:
         """Whether commands wait for the first good poll after a restart."""
         return bool(self._recovered)
 
+    def name_host(self, hostname: str) -> None:
+        """Call this host so from the next command on."""
+        self._spawner.hostname = hostname
+
     def running_count(self) -> int:
         """How many commands run now."""
         return len(self._running)

@@ -14,7 +14,7 @@ from agents_app.agent.proxy import NO_PROXY_AT_ALL, parse_proxy
 
 MACHINE_ID_FILE = "machine-id"
 # The gateway takes no more than this of each.
-LONGEST_ID, LONGEST_OS, LONGEST_ARCH = 64, 128, 32
+LONGEST_ID, LONGEST_OS, LONGEST_ARCH, LONGEST_NAME = 64, 128, 32, 253
 
 LoadFigures = dict[str, float]
 
@@ -52,6 +52,16 @@ def host_name(settings: Settings) -> str:
     return settings.hostname or socket.gethostname()
 
 
+def reportable_name(settings: Settings) -> str:
+    """The host's name if the server takes it for one, else an empty string.
+
+    A name that is refused would have every poll refused.
+    """
+    name = host_name(settings)
+    fits = len(name) <= LONGEST_NAME and name.isprintable() and " " not in name
+    return name if fits else ""
+
+
 def host_facts(settings: Settings) -> dict[str, object]:
     """The fields of an enrolment that describe the host."""
     return {
@@ -64,7 +74,12 @@ def host_facts(settings: Settings) -> dict[str, object]:
 
 def host_description(settings: Settings, process_tracking: str) -> dict[str, object]:
     """What a poll tells of the host when it changed; ``process_tracking`` is a fact as well."""
-    return {**_system(settings), "facts": {**_details(), "process_tracking": process_tracking}}
+    name = reportable_name(settings)
+    return {
+        **({"hostname": name} if name else {}),
+        **_system(settings),
+        "facts": {**_details(), "process_tracking": process_tracking},
+    }
 
 
 def _system(settings: Settings) -> dict[str, object]:

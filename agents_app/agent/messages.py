@@ -48,6 +48,7 @@ class Configuration:
 
     live_interval_seconds: float = 1.0
     live_chunk_bytes: int = 65536
+    hostname: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,9 @@ def _configuration(value: object) -> Configuration:
     chunk = value.get("live_chunk_bytes", default.live_chunk_bytes)
     if not isinstance(interval, (int, float)) or not isinstance(chunk, int):
         return default
+    name = value.get("hostname")
     return Configuration(
         live_interval_seconds=min(max(float(interval), 0.05), 60.0),
         live_chunk_bytes=min(max(chunk, 1024), 1024 * 1024),
+        hostname=name if isinstance(name, str) and name.isprintable() else "",
     )

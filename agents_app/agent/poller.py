@@ -15,7 +15,7 @@ from agents_app.agent import AGENT_VERSION, faults
 from agents_app.agent.backoff import Backoff
 from agents_app.agent.config import Settings
 from agents_app.agent.executor import Executor
-from agents_app.agent.facts import LoadReader, host_name
+from agents_app.agent.facts import LoadReader, reportable_name
 from agents_app.agent.identity import is_draining
 from agents_app.agent.journal import Journal, JournalError
 from agents_app.agent.live import LiveFeed
@@ -242,6 +242,8 @@ class PollLoop:
         self._patience.answered(self._channel.waited_seconds)
         self._told = message.get("host", self._told)
         self._feed.configuration = parsed.configuration
+        if parsed.configuration.hostname:
+            self._executor.name_host(parsed.configuration.hostname)
         self._executor.accept(parsed.commands, parsed.cancel)
         self._note_slots(message.get("slots"))
         return self._pause(parsed, message["wait_seconds"], time.monotonic() - began)
@@ -288,10 +290,9 @@ class PollLoop:
     def _host_news(self) -> dict[str, object] | None:
         """What the host is like, as long as the server has not heard it."""
         now = time.monotonic()
-        if not self._described or now - self._described_at >= DESCRIBE_SECONDS:
+        renamed = self._described.get("hostname", "") != reportable_name(self._settings)
+        if not self._described or renamed or now - self._described_at >= DESCRIBE_SECONDS:
             self._described, self._described_at = self._describe(), now
-        # One system call, so a new name is told with the next poll.
-        self._described = {**self._described, "hostname": host_name(self._settings)}
         return self._described if self._described != self._told else None
 
     def _wait_seconds(self, slots: int | None) -> float:

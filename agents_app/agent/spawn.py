@@ -44,13 +44,14 @@ class Spawner:
     ) -> None:
         """``work_dir`` is emptied: script files of an earlier agent are of no use.
 
-        Commands find ``hostname`` in their environment, as the server knows this host by it.
+        Commands find ``hostname`` in their environment: what people call this host. The server
+        says it with each answer, so it may change.
         """
         self._work_dir = work_dir
         # Beside it, and not emptied: which process is whose main one, for the agent's next start.
         self._notes = work_dir.with_name("running")
         self._children = children
-        self._hostname = hostname
+        self.hostname = hostname
         self._groups = groups or CommandGroups(None)
         self._launcher = Launcher(children, self._groups)
         self._lock = threading.Lock()
@@ -63,7 +64,7 @@ class Spawner:
             raise StartError("invalid_command", f"The command is not valid: {command.defect}.")
         account = resolve_account(command.run_as)
         cwd = self._working_directory(command, account)
-        environment = build_environment(command, account, self._hostname)
+        environment = build_environment(command, account, self.hostname)
         with contextlib.ExitStack() as files:
             argv, stdin = self._what_to_run(command, account, environment, files)
             started = self._launcher.start(

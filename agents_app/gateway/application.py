@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agents_app import protocol
+from agents_app.gateway.heartbeats import Arrival
 from agents_app.gateway.http import (
     EXCHANGE,
     SMALL_BODY_BYTES,
@@ -53,6 +54,7 @@ class Request:
     headers: Headers
     budget: BodyBudget
     limit: int = 0
+    arrival: Arrival = field(default_factory=Arrival.now)
     read: bool = False
     reserved: int = field(default=0)
 
@@ -141,11 +143,18 @@ class Gateway:
             caller, wait = await service.identify(request.headers.authorization)
         body = await request.body()
         if name == "poll":
-            service.poll(body, caller, wait, request.exchange, request.headers.authorization)
+            service.poll(
+                body,
+                caller,
+                wait,
+                request.exchange,
+                authorization=request.headers.authorization,
+                arrival=request.arrival,
+            )
             return None
         if name == "report":
             return await service.report(body, caller, wait, request.exchange, request.source_ip)
-        return await service.heartbeat(body, caller, wait)
+        return await service.heartbeat(body, caller, wait, request.arrival)
 
     async def _health(self, service: Service, path: str, method: str) -> Response:
         if path not in {"/healthz", "/readyz"}:

@@ -160,6 +160,7 @@ class Authentication:
             known is None
             or not secrets.matches(plain, known.stored.secret_hash)
             or known.stored.generation != known.stored.host_generation
+            or known.stored.status == HostStatus.RETIRED
         ):
             raise unauthorized()
         entry = self._entries.get(prefix)

@@ -15,6 +15,7 @@ from hosts_app.services import Description, record_descriptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agents_app.gateway.authentication import Caller
     from agents_app.gateway.database import DatabaseThreads
     from agents_app.gateway.messages import HostMessage
 
@@ -31,7 +32,7 @@ class Descriptions:
         self._database = database
         self._batches = GroupCommit(self._write, limit=batch_limit)
 
-    def note(self, host: int, message: HostMessage) -> None:
+    def note(self, caller: Caller, message: HostMessage) -> None:
         """Write what a host is like soon. Raises Problem for what cannot be stored.
 
         One that is lost is told again when the agent starts, and when it changes.
@@ -41,7 +42,8 @@ class Descriptions:
             raise invalid(fault, f"{_FIELD}.facts")
         self._batches.add(
             Description(
-                host=host,
+                host=caller.host,
+                hostname=message.hostname,
                 os=message.os,
                 arch=message.arch,
                 ip=_address(message.ip),

@@ -68,8 +68,23 @@ class Heartbeats:
                 item.written.set_exception(failure)
 
 
-def heartbeat_of(host: int, message: PollMessage | HeartbeatMessage) -> Heartbeat:
-    """Return what a message says of its host; the clocks are compared now."""
+class Arrival(msgspec.Struct, frozen=True, gc=False):
+    """When a request arrived: by this machine's clock, and by one that nobody sets."""
+
+    clock: float
+    monotonic: float
+
+    @classmethod
+    def now(cls) -> Arrival:
+        """Return this moment."""
+        return cls(time.time(), time.monotonic())
+
+
+def heartbeat_of(host: int, message: PollMessage | HeartbeatMessage, arrival: Arrival) -> Heartbeat:
+    """Return what a message says of its host, compared with the time at which it arrived.
+
+    A poll is held long after that; its time of sending says nothing about the end of the hold.
+    """
     load = message.load
     return Heartbeat(
         host=host,
@@ -82,7 +97,9 @@ def heartbeat_of(host: int, message: PollMessage | HeartbeatMessage) -> Heartbea
             disk_percent=load.disk_percent,
         ),
         running_count=(load.running or 0) if load is not None else 0,
-        clock_skew_ms=None if message.time is None else int((message.time - time.time()) * 1000),
+        clock_skew_ms=None if message.time is None else int((message.time - arrival.clock) * 1000),
+        heard_at=arrival.monotonic,
+        draining=message.draining,
         boot_id=message.boot_id,
         agent_version=message.agent_version,
     )

@@ -12,9 +12,7 @@ import redis
 
 from agents_app import protocol
 from agents_app.gateway.database import DatabaseAway
-from devops_manager.access import audit
-from devops_manager.access.actors import Actor
-from devops_manager.access.models import AuditEvent, Role
+from devops_manager.access.agent_audit import foreign_fences, trail
 from tasks_app import live_output
 from tasks_app.services import dispatch
 from tasks_app.states import ROW_IN_FLIGHT
@@ -124,17 +122,12 @@ class LiveOutput:
         self._audited.update((caller.host, fence) for fence in foreign)
         try:
             await self._database.run(
-                audit.record,
-                actor=Actor(
-                    kind=AuditEvent.ActorKind.AGENT,
-                    name=f"agent:{caller.host_id}",
-                    role=Role.VIEWER,
-                    source_ip=source_ip,
-                ),
+                trail.record,
+                host=caller.host,
+                host_id=lambda: caller.host_id,
                 action="host.foreign_fence",
-                object_type="host",
-                object_ids=[str(caller.host_id)],
-                after={"fences": [str(fence) for fence in foreign], "where": "output"},
+                after=foreign_fences(list(foreign), where="output"),
+                source_ip=source_ip,
             )
         except DatabaseAway:
             self._audited.difference_update((caller.host, fence) for fence in foreign)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agents_app.gateway.authentication import Authentication, Caller
+    from agents_app.gateway.heartbeats import Arrival
     from agents_app.gateway.http import Response
     from agents_app.gateway.messages import PollMessage
 
@@ -40,6 +41,7 @@ class Guest:
     host: int
     refusal: Problem
     reply: Callable[[Response], object]
+    arrival: Arrival
     hold_timer: asyncio.TimerHandle | None = None
     look_timer: asyncio.TimerHandle | None = None
     leave_poll: Callable[[], None] | None = None
@@ -53,7 +55,7 @@ class Lobby:
         self,
         authentication: Authentication,
         admit: Callable[
-            [PollMessage, Caller, Callable[[Response], object]],
+            [PollMessage, Caller, Callable[[Response], object], Arrival],
             Callable[[], None],
         ],
     ) -> None:
@@ -73,6 +75,7 @@ class Lobby:
         host: int,
         refusal: Problem,
         reply: Callable[[Response], object],
+        arrival: Arrival,
     ) -> Callable[[], None]:
         """Hold one poll; ``reply`` is given its answer, once, and not before this returns.
 
@@ -87,7 +90,7 @@ class Lobby:
         if seconds <= 0:
             raise refusal
         refusal.retry_after_seconds = RETRY_SECONDS
-        guest = Guest(message, authorization, host, refusal, reply)
+        guest = Guest(message, authorization, host, refusal, reply, arrival)
         before = self._guests.get(host)
         if before is not None:
             self._refuse(before)
@@ -144,7 +147,7 @@ class Lobby:
         guest.done = True
         try:
             guest.leave_poll = self._admit(
-                replace(guest.message, wait_seconds=0.0), caller, guest.reply
+                replace(guest.message, wait_seconds=0.0), caller, guest.reply, guest.arrival
             )
         except Problem as problem:
             guest.reply(problem.response())

@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 from agents_app import protocol
 from devops_manager.lib.one_line import FORGING
 
-# Control characters, C1 among them, and what turns the order of text or breaks lines: with these a
-# host could be shown under a name that is not its own.
+# Control characters, C1 among them, what turns the order of text or breaks lines, and what shows
+# nothing: with these a host could be shown under a name that is not its own.
 _NO_CONTROL = rf"^[^{FORGING}]*\Z"
 _ONE_WORD = rf"^[^\s{FORGING}]+\Z"
 _BIGINT = 2**63 - 1
@@ -22,9 +22,11 @@ Counter = Annotated[int, Meta(ge=0, le=_BIGINT)]
 Figure = Annotated[float, Meta(ge=0, le=1e9)]
 Time = Annotated[float, Meta(ge=0, le=1e11)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
+HostName = Annotated[str, Meta(min_length=1, max_length=253, pattern=_ONE_WORD)]
 Version = Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
 ShortText = Annotated[str, Meta(max_length=64, pattern=_NO_CONTROL)]
 Encoding = Literal["utf-8", "base64"]
+StreamName = Literal["stdout", "stderr"]
 
 
 class LoadMessage(Struct, frozen=True, gc=False):
@@ -47,6 +49,7 @@ class HeldMessage(Struct, frozen=True, gc=False):
 class HostMessage(Struct, frozen=True):
     """What a host is like; told when it changed. What is left out stays as it was."""
 
+    hostname: HostName | None = None
     os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)] | None = None
     arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)] | None = None
     ip: Annotated[str, Meta(max_length=45)] | None = None
@@ -54,20 +57,30 @@ class HostMessage(Struct, frozen=True):
 
 
 class PollMessage(Struct, frozen=True):
-    """``poll``."""
+    """``poll``.
+
+    ``holding`` has no default: taken for empty where it was forgotten, it would interrupt whatever
+    runs on the host.
+    """
 
     journal_id: UUID
     run: Counter
     instance_id: UUID
     seq: Counter
-    boot_id: ShortText = ""
-    time: Time | None = None
+    boot_id: ShortText
+    time: Time
+    holding: Annotated[tuple[HeldMessage, ...], Meta(max_length=protocol.MAX_HOLDING)]
     agent_version: Version = ""
     load: LoadMessage | None = None
-    holding: Annotated[tuple[HeldMessage, ...], Meta(max_length=protocol.MAX_HOLDING)] = ()
-    slots: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    slots: Annotated[int, Meta(ge=0, le=protocol.MAX_SLOTS)] | None = None
+    draining: bool = False
     wait_seconds: Seconds | None = None
     host: HostMessage | None = None
+
+    @property
+    def offered_slots(self) -> int | None:
+        """The most that the agent will run at once: nothing while it drains."""
+        return 0 if self.draining else self.slots
 
 
 class HeartbeatMessage(Struct, frozen=True):
@@ -77,6 +90,7 @@ class HeartbeatMessage(Struct, frozen=True):
     boot_id: ShortText = ""
     agent_version: Version = ""
     load: LoadMessage | None = None
+    draining: bool = False
 
 
 class StreamMessage(Struct, frozen=True, gc=False):
@@ -109,7 +123,7 @@ class ChunkMessage(Struct, frozen=True, gc=False):
     """One live chunk of a stream."""
 
     fence: UUID
-    stream: Literal["stdout", "stderr"]
+    stream: StreamName
     offset: Counter
     data: str
     encoding: Encoding = "utf-8"
@@ -126,14 +140,23 @@ class ReportMessage(Struct, frozen=True):
     ] = ()
 
 
+class UnreadReportMessage(Struct, frozen=True):
+    """``report`` with its entries as they came, to be read one by one."""
+
+    results: Annotated[
+        tuple[msgspec.Raw, ...], Meta(max_length=protocol.MAX_RESULTS_PER_REPORT)
+    ] = ()
+    output: Annotated[tuple[msgspec.Raw, ...], Meta(max_length=protocol.MAX_CHUNKS_PER_REPORT)] = ()
+
+
 class EnrollMessage(Struct, frozen=True):
     """``enroll``."""
 
     token: Annotated[str, Meta(min_length=1, max_length=200)]
-    hostname: Annotated[str, Meta(min_length=1, max_length=253, pattern=_ONE_WORD)]
+    hostname: HostName
     os: Annotated[str, Meta(max_length=128, pattern=_NO_CONTROL)]
     arch: Annotated[str, Meta(max_length=32, pattern=_NO_CONTROL)]
-    machine_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_NO_CONTROL)]
+    machine_id: ShortText
     agent_version: Version = ""
     ip: Annotated[str, Meta(max_length=45)] | None = None
     facts: dict[str, Any] = {}
@@ -142,23 +165,25 @@ class EnrollMessage(Struct, frozen=True):
 POLL = msgspec.json.Decoder(PollMessage)
 HEARTBEAT = msgspec.json.Decoder(HeartbeatMessage)
 REPORT = msgspec.json.Decoder(ReportMessage)
+UNREAD_REPORT = msgspec.json.Decoder(UnreadReportMessage)
+RESULT = msgspec.json.Decoder(ResultMessage)
+CHUNK = msgspec.json.Decoder(ChunkMessage)
 ENROLL = msgspec.json.Decoder(EnrollMessage)
 
 # PostgreSQL stores no NUL in jsonb. An escaped backslash before ``u0000`` is caught too, which
 # refuses a fact that nobody has.
 _NUL = re.compile(rb"\\u0000")
-_MAX_DEPTH = 16
 
 
 def fault_of(facts: dict[str, Any]) -> str | None:
     """Return why facts cannot be stored, or None."""
-    if _deeper(facts, _MAX_DEPTH):
-        return f"facts are nested more than {_MAX_DEPTH} deep"
+    if _deeper(facts, protocol.MAX_FACTS_DEPTH):
+        return f"facts are nested more than {protocol.MAX_FACTS_DEPTH} deep"
     text = msgspec.json.encode(facts)
     if _NUL.search(text):
         return "a fact has a NUL character"
-    if len(text) > protocol.MAX_SMALL_BODY_BYTES:
-        return f"facts take more than {protocol.MAX_SMALL_BODY_BYTES} bytes"
+    if len(text) > protocol.MAX_FACTS_BYTES:
+        return f"facts take more than {protocol.MAX_FACTS_BYTES} bytes"
     return None
 
 

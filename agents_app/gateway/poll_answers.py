@@ -37,12 +37,13 @@ class PollAnswers:
     def response(self, answer: Answer) -> Response:
         """Return an answer as it goes to the agent."""
         body = (
-            b'{"commands":[%s],"cancel":%s,"config":%s,"max_concurrency":%d,"server_time":%s}}'
+            b'{"commands":[%s],"cancel":%s,"config":%s,"max_concurrency":%d,"hostname":%s,"server_time":%s}}'
             % (
                 b",".join([_delivery(delivery) for delivery in answer.commands]),
                 _encode(answer.cancel) if answer.cancel else b"[]",
                 self._same,
                 answer.max_concurrency,
+                _encode(answer.hostname),
                 _encode(time.time()),
             )
         )

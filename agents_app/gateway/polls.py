@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
     from agents_app.gateway.authentication import Authentication, Caller
     from agents_app.gateway.database import DatabaseThreads
-    from agents_app.gateway.heartbeats import Heartbeats
+    from agents_app.gateway.heartbeats import Arrival, Heartbeats
     from agents_app.gateway.messages import PollMessage
     from agents_app.gateway.suspects import Suspects
 
@@ -116,7 +116,11 @@ class Polls:
         )
 
     def serve(
-        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
+        self,
+        message: PollMessage,
+        caller: Caller,
+        reply: Callable[[Response], object],
+        arrival: Arrival,
     ) -> Callable[[], None]:
         """Hold one poll; ``reply`` is given its answer, once, and not before this returns.
 
@@ -124,7 +128,7 @@ class Polls:
         """
         if self._draining:
             raise unavailable()
-        return self._register(message, caller, reply).leave
+        return self._register(message, caller, reply, arrival).leave
 
     @property
     def busy(self) -> bool:
@@ -163,7 +167,11 @@ class Polls:
             self._look(state.current)
 
     def _register(
-        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
+        self,
+        message: PollMessage,
+        caller: Caller,
+        reply: Callable[[Response], object],
+        arrival: Arrival,
     ) -> Waiter:
         state = self._hosts.state(caller.host, self._loop.time())
         held = state.current
@@ -181,6 +189,7 @@ class Polls:
             message=message,
             caller=caller,
             reply=reply,
+            arrival=arrival,
             holding=holding_of(state, message),
             hold_until=self._loop.time() + hold,
             final=hold <= 0,
@@ -233,10 +242,10 @@ class Polls:
         """Write down that the host was heard, unless that was done just now."""
         state, message = waiter.state, waiter.message
         now = self._loop.time()
-        said = (message.boot_id, message.agent_version)
+        said = (message.boot_id, message.agent_version, message.draining)
         if now - state.heard_at >= self._heard_seconds or state.heard != said:
             state.heard_at, state.heard = now, said
-            self._heartbeats.note(heartbeat_of(state.host, message))
+            self._heartbeats.note(heartbeat_of(state.host, message, waiter.arrival))
 
     async def _look_up_batch(self, batch: Sequence[Waiter]) -> None:
         live = [waiter for waiter in batch if not waiter.done]

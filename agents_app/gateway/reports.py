@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django.conf import settings
 from msgspec.json import encode
-from msgspec.structs import replace
 
 from agents_app import protocol
 from agents_app.gateway import authentication as auth
 from agents_app.gateway.database import DatabaseAway, detached
 from agents_app.gateway.group_commit import GroupCommit
-from agents_app.gateway.http import Problem, Response, defect, invalid, json_response, response_to
+from agents_app.gateway.http import Problem, Response, defect, json_response, response_to
+from agents_app.gateway.report_body import Malformed, Report, fences_of
 from agents_app.gateway.results import Unstorable, decode_text, result_of, set_aside_result
 from agents_app.gateway.suspects import result_mark
 from devops_manager.lib import announce
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agents_app.gateway.authentication import Authentication, Caller
     from agents_app.gateway.database import DatabaseThreads
     from agents_app.gateway.live_output import LiveOutput
-    from agents_app.gateway.messages import ChunkMessage, ReportMessage
+    from agents_app.gateway.messages import ChunkMessage, ResultMessage
     from agents_app.gateway.polls import Polls
     from agents_app.gateway.suspects import Suspects
     from agents_app.gateway.waiters import Hosts
@@ -54,16 +54,19 @@ _Told: TypeAlias = "list[dict[str, Any]] | Exception"
 class Prepared:
     """One report, decoded and checked; made by ``Reports.prepare``, in whatever thread.
 
-    ``results`` can be stored; ``verdicts`` has those of the others. ``chunks`` has None for what
-    cannot be kept. ``slots`` mark the results as under way, until they are told of.
+    ``entries`` has one entry for each result that was sent, in their order: its fence, or the
+    answer where it has none to go by. ``results`` can be stored; ``verdicts`` has those of the
+    others. ``chunks`` has the answer in place of what cannot be kept. ``slots`` mark the results as
+    under way, until they are told of.
     """
 
-    message: ReportMessage
+    entries: list[UUID | dict[str, Any]]
     caller: Caller
     results: list[Result]
     verdicts: dict[UUID, ResultVerdict]
-    chunks: list[Chunk | None]
+    chunks: list[Chunk | dict[str, Any]]
     slots: list[int]
+    seen: set[UUID] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -118,28 +121,40 @@ class Reports:
         """Return when no results are being written."""
         await self._batches.finish()
 
-    def prepare(self, message: ReportMessage, caller: Caller) -> Prepared:
+    def prepare(self, report: Report, caller: Caller) -> Prepared:
         """Return a report as it will be written: decoded, checked, capped; touches nothing else.
 
         Of a large one this takes a while: call it beside the event loop. The results are marked as
-        under way from here on. Raises Problem for what the report cannot mean.
+        under way from here on.
         """
-        _refuse_twice(message)
         under_way = self._suspects.under_way
-        slots = [under_way.begin(result_mark(caller.host, r.fence)) for r in message.results]
-        good: list[Result] = []
-        verdicts: dict[UUID, ResultVerdict] = {}
+        slots = [under_way.begin(result_mark(caller.host, fence)) for fence in fences_of(report)]
+        prepared = Prepared([], caller, [], {}, [], slots)
         try:
-            for item in message.results:
-                try:
-                    good.append(result_of(item, caller, cap_bytes=self._cap_bytes))
-                except Unstorable as error:
-                    verdicts[item.fence] = ResultVerdict(item.fence, Verdict.INVALID, str(error))
-            chunks = [_chunk(item) for item in message.output]
+            for at, item in enumerate(report.results):
+                self._add(prepared, at, item)
+            prepared.chunks = [_chunk(item) for item in report.output]
         except BaseException:
             under_way.end_all(slots)
             raise
-        return Prepared(message, caller, good, verdicts, chunks, slots)
+        return prepared
+
+    def _add(self, prepared: Prepared, at: int, item: ResultMessage | Malformed) -> None:
+        fence = item.fence
+        if fence is None or fence in prepared.seen:
+            prepared.entries.append(_invalid_entry(at, item))
+            return
+        prepared.seen.add(fence)
+        prepared.entries.append(fence)
+        if isinstance(item, Malformed):
+            prepared.verdicts[fence] = ResultVerdict(fence, Verdict.INVALID, item.detail)
+            return
+        try:
+            result = result_of(item, prepared.caller, cap_bytes=self._cap_bytes)
+        except Unstorable as error:
+            prepared.verdicts[fence] = ResultVerdict(fence, Verdict.INVALID, str(error))
+        else:
+            prepared.results.append(result)
 
     def take(self, prepared: Prepared, reply: Callable[[Response], object]) -> Response | None:
         """Take a report without output in; ``reply`` is given the answer once it is committed.
@@ -161,35 +176,35 @@ class Reports:
         output = self._take_output(prepared, source_ip)
         return _response(*await asyncio.gather(written, output))
 
-    async def serve_apart(self, message: ReportMessage, caller: Caller) -> Response:
+    async def serve_apart(self, report: Report, caller: Caller) -> Response:
         """Take a report in that has suspects among its results: one after another, alone.
 
         One that two processes did not survive is not looked at: its command is ended with what is
         known of it, and the result is kept for whoever looks for the cause. Output that comes along
         is not stored; the agent sends it again. Raises Problem, DatabaseAway.
         """
-        _refuse_twice(message)
         answers: list[dict[str, Any]] = []
         async with self._suspects.apart:
-            for item in message.results:
-                told = await self._one_apart(replace(message, results=(item,), output=()), caller)
+            for item in report.results:
+                told = await self._one_apart(item, caller)
                 if isinstance(told, Exception):
                     return _response(told)
                 answers += told
         return _response(answers)
 
-    async def _one_apart(self, message: ReportMessage, caller: Caller) -> _Told:
-        (item,) = message.results
+    async def _one_apart(self, item: ResultMessage | Malformed, caller: Caller) -> _Told:
+        if isinstance(item, Malformed):
+            return await self._written(self.prepare(Report([item], ()), caller))
         mark = result_mark(caller.host, item.fence)
         if not self._suspects.set_aside(mark):
-            told = await self._written(self.prepare(message, caller))
+            told = await self._written(self.prepare(Report([item], ()), caller))
             if not isinstance(told, Exception):
                 self._suspects.survived(mark)
             return told
         logger.error("result %s of host %d is set aside", item.fence, caller.host)
         await self._suspects.keep(mark, encode(item))
         results = [set_aside_result(item, caller)]
-        return await self._written(Prepared(message, caller, results, {}, [], []))
+        return await self._written(Prepared([item.fence], caller, results, {}, [], []))
 
     async def _written(self, prepared: Prepared) -> _Told:
         written: asyncio.Future[_Told] = asyncio.get_running_loop().create_future()
@@ -219,7 +234,10 @@ class Reports:
         try:
             self._refuse(verdicts, caller)
             self._follow(verdicts, caller)
-            return [_result_answer(verdicts[item.fence]) for item in prepared.message.results]
+            return [
+                entry if isinstance(entry, dict) else _result_answer(verdicts[entry])
+                for entry in prepared.entries
+            ]
         except Problem as refused:
             return detached(refused)
         except Exception:
@@ -279,28 +297,18 @@ class Reports:
             logger.warning("%d hosts with free slots were not announced: %s", len(hosts), error)
 
     async def _take_output(self, prepared: Prepared, source_ip: str | None) -> list[dict[str, Any]]:
-        message, good = prepared.message, prepared.chunks
-        chunks = [chunk for chunk in good if chunk is not None]
+        good = prepared.chunks
+        chunks = [chunk for chunk in good if isinstance(chunk, Chunk)]
         try:
             taken = iter(await self._live_output.take(chunks, prepared.caller, source_ip))
         except DatabaseAway:
-            if not message.results:
+            if not prepared.entries:
                 raise
             taken = iter(())
-        answers = []
-        for item, chunk in zip(message.output, good, strict=True):
-            verdict, offset = protocol.VERDICT_IGNORED, item.offset
-            if chunk is not None:
-                verdict, offset = next(taken, (verdict, offset))
-            answers.append(
-                {
-                    "fence": item.fence,
-                    "stream": item.stream,
-                    "verdict": verdict,
-                    "offset": offset,
-                }
-            )
-        return answers
+        return [
+            _chunk_answer(chunk, next(taken, None)) if isinstance(chunk, Chunk) else chunk
+            for chunk in good
+        ]
 
 
 def _tell(item: _Submitted, told: _Told) -> None:
@@ -327,22 +335,42 @@ def _size(item: _Submitted) -> int:
     return len(item.results)
 
 
-def _refuse_twice(message: ReportMessage) -> None:
-    if len(message.results) < 2:
-        return
-    seen: set[UUID] = set()
-    for at, item in enumerate(message.results):
-        if item.fence in seen:
-            raise invalid("this fence is there twice", f"results[{at}].fence")
-        seen.add(item.fence)
+def _invalid_entry(index: int, item: ResultMessage | Malformed) -> dict[str, Any]:
+    """Return the answer to a result that no fence tells from the others."""
+    twice = "fence: this fence is there twice; the first of them counts"
+    detail = item.detail if isinstance(item, Malformed) and item.fence is None else twice
+    return {
+        "fence": item.fence,
+        "index": index,
+        "verdict": protocol.VERDICT_INVALID,
+        "detail": detail,
+    }
 
 
-def _chunk(item: ChunkMessage) -> Chunk | None:
+def _chunk(item: ChunkMessage | Malformed) -> Chunk | dict[str, Any]:
+    """Return a chunk, or the answer to one that cannot be read."""
+    if isinstance(item, Malformed):
+        return {
+            "fence": item.fence,
+            "index": item.index,
+            "stream": item.stream,
+            "verdict": protocol.VERDICT_INVALID,
+            "detail": item.detail,
+        }
     try:
         data = decode_text(item.data, item.encoding)
     except Unstorable:
-        return None
+        return _chunk_told(item.fence, item.stream, protocol.VERDICT_IGNORED, item.offset)
     return Chunk(fence=item.fence, stream=item.stream, offset=item.offset, data=data)
+
+
+def _chunk_answer(chunk: Chunk, taken: tuple[str, int] | None) -> dict[str, Any]:
+    verdict, offset = taken or (protocol.VERDICT_IGNORED, chunk.offset)
+    return _chunk_told(chunk.fence, chunk.stream, verdict, offset)
+
+
+def _chunk_told(fence: UUID, stream: str, verdict: str, offset: int) -> dict[str, Any]:
+    return {"fence": fence, "stream": stream, "verdict": verdict, "offset": offset}
 
 
 def _result_answer(verdict: ResultVerdict) -> dict[str, Any]:

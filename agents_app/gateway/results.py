@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from agents_app.gateway.authentication import Caller
     from agents_app.gateway.messages import ResultMessage, StreamMessage
 
-_INT = 2**31
-# More than any command prints (an exbibyte), and sums of it still fit into a bigint.
-_MOST_BYTES = 2**60
-# More than any command runs: ten years.
-_MOST_MILLISECONDS = 10 * 366 * 86_400_000
-_ERROR_CODE_LENGTH = 64
-_ERROR_MESSAGE_LENGTH = 2000
 _DIGEST_BYTES = 32
 # The error code of a command whose result is not looked at any more (``gateway/suspects.py``).
 SET_ASIDE = "result_set_aside"
@@ -90,7 +83,7 @@ def set_aside_result(message: ResultMessage, caller: Caller) -> Result:
     known = message.status in protocol.RESULT_STATUSES
     code = message.exit_code
     said = message.status if known else "unknown"
-    if code is not None and -_INT <= code < _INT:
+    if code is not None and abs(code) <= protocol.MAX_EXIT_CODE:
         said += f", exit code {code}"
     return Result(
         host=caller.host,
@@ -141,7 +134,8 @@ def cap(output: StreamOutput, cap_bytes: int) -> StreamOutput:
 def _check(message: ResultMessage) -> None:
     if message.status not in protocol.RESULT_STATUSES:
         raise Unstorable(f"status {message.status[:40]!r} is not known")
-    if message.exit_code is not None and not -_INT <= message.exit_code < _INT:
+    code, most = message.exit_code, protocol.MAX_EXIT_CODE
+    if code is not None and not -most - 1 <= code <= most:
         raise Unstorable("exit_code is out of range")
     if message.status == protocol.RESULT_COMPLETED and message.exit_code != 0:
         raise Unstorable("completed means exit_code 0")
@@ -149,11 +143,11 @@ def _check(message: ResultMessage) -> None:
     if message.status == protocol.RESULT_FAILED and unexplained:
         raise Unstorable("failed with exit_code 0 needs an error_code")
     time_ms = message.execution_time_ms
-    if time_ms is not None and not 0 <= time_ms <= _MOST_MILLISECONDS:
+    if time_ms is not None and not 0 <= time_ms <= protocol.MAX_EXECUTION_MILLISECONDS:
         raise Unstorable("execution_time_ms is out of range")
     for name, text, length in (
-        ("error_code", message.error_code, _ERROR_CODE_LENGTH),
-        ("error_message", message.error_message, _ERROR_MESSAGE_LENGTH),
+        ("error_code", message.error_code, protocol.MAX_ERROR_CODE_CHARACTERS),
+        ("error_message", message.error_message, protocol.MAX_ERROR_MESSAGE_CHARACTERS),
     ):
         if "\0" in text:
             raise Unstorable(f"{name} has a NUL character")
@@ -164,7 +158,7 @@ def _check(message: ResultMessage) -> None:
 def _stream(message: StreamMessage, name: str) -> StreamOutput:
     head = decode_text(message.head, message.encoding)
     tail = decode_text(message.tail, message.encoding)
-    if not 0 <= message.dropped_bytes <= _MOST_BYTES:
+    if not 0 <= message.dropped_bytes <= protocol.MAX_DROPPED_BYTES:
         raise Unstorable(f"{name}.dropped_bytes is out of range")
     total = len(head) + message.dropped_bytes + len(tail)
     if message.total_bytes is not None and message.total_bytes != total:

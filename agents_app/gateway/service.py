@@ -30,20 +30,22 @@ from agents_app.gateway.http import (
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.lobby import Lobby
 from agents_app.gateway.polls import Polls
+from agents_app.gateway.report_body import decode_report, fences_of
 from agents_app.gateway.reports import Reports
 from agents_app.gateway.strict_json import decode
 from agents_app.gateway.suspects import ENROLL, HEARTBEAT, POLL, REPORT, Suspects
 from agents_app.gateway.waiters import Hosts
 from agents_app.gateway.wakes import Subscription, ask_for_work
 from agents_app.services.suspects import Mark
+from devops_manager.access.agent_audit import trail
 from devops_manager.lib import fault_points
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agents_app.gateway.authentication import Caller
+    from agents_app.gateway.heartbeats import Arrival
     from agents_app.gateway.http import Exchange, Problem
-    from agents_app.gateway.messages import PollMessage
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _READY_SECONDS = 1.0
+_HELD_BACK_SECONDS = 15.0
+_QUARANTINED = protocol.CODE_HOST_QUARANTINED
 _CLAIMED = b'"commands":[{'
 _VERDICT = b'"results":[{'
 
@@ -90,7 +94,7 @@ class Service:
             suspects=self._suspects,
         )
         self._enrollments = Enrollments(self._slow_database)
-        self._lobby = Lobby(self._authentication, self._serve_poll)
+        self._lobby = Lobby(self._authentication, self._polls.serve)
         self._subscription = Subscription(self._polls, self._authentication, self._lobby)
         self._background: list[asyncio.Task[None]] = []
         self._ready_until = 0.0
@@ -107,6 +111,7 @@ class Service:
             loop.create_task(self._suspects.watch()),
             loop.create_task(self._subscription.run()),
             loop.create_task(ask_for_work(self._database, self._hosts, self._polls)),
+            loop.create_task(self._count_audit_events()),
             loop.create_task(collect_when_idle(lambda: self._polls.busy or self._reports.busy)),
         ]
 
@@ -125,8 +130,24 @@ class Service:
         await self._live_output.close()
         self._bodies.shutdown()
         self._suspects.close()
+        await self._write_held_back(everything=True)
         self._database.close()
         self._slow_database.close()
+
+    async def _count_audit_events(self) -> None:
+        """Write, now and then, how many events of agents were counted only."""
+        while True:
+            await asyncio.sleep(_HELD_BACK_SECONDS)
+            await self._write_held_back()
+
+    async def _write_held_back(self, *, everything: bool = False) -> None:
+        try:
+            await self._database.run(trail.write_held_back, everything=everything)
+        except DatabaseAway as error:
+            logger.warning("counts of audit events were not written: %s", error)
+        except Exception:
+            # a defect; the next time comes
+            logger.exception("counts of audit events were not written")
 
     def recognize(self, authorization: bytes) -> Caller | None:
         """Return the calling host if it is known and may be served."""
@@ -150,7 +171,9 @@ class Service:
         caller: Caller,
         wait: Problem | None,
         exchange: Exchange,
+        *,
         authorization: bytes,
+        arrival: Arrival,
     ) -> None:
         """``poll``, which is held. A host that has to wait is heard all the same: people see it."""
         with self._suspects.marked(self._mark(POLL, caller)):
@@ -158,21 +181,18 @@ class Service:
                 fault_points.reach_with("gateway_exit_on_poll", caller.host_id)
             message = decode(body, messages.POLL)
             reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
+            # Who lets a host in is to see its name; of two agents with one identity nobody knows
+            # which.
+            if message.host is not None and (wait is None or wait.code != _QUARANTINED):
+                self._descriptions.note(caller, message.host)
             if wait is None:
-                exchange.hold(self._serve_poll(message, caller, reply))
+                exchange.hold(self._polls.serve(message, caller, reply, arrival))
                 return
-            self._heartbeats.note(heartbeat_of(caller.host, message))
+            self._heartbeats.note(heartbeat_of(caller.host, message, arrival))
             leave = self._lobby.hold(
-                message, authorization, host=caller.host, refusal=wait, reply=reply
+                message, authorization, host=caller.host, refusal=wait, reply=reply, arrival=arrival
             )
             exchange.hold(leave)
-
-    def _serve_poll(
-        self, message: PollMessage, caller: Caller, reply: Callable[[Response], object]
-    ) -> Callable[[], None]:
-        if message.host is not None:
-            self._descriptions.note(caller.host, message.host)
-        return self._polls.serve(message, caller, reply)
 
     async def report(
         self,
@@ -188,10 +208,10 @@ class Service:
         """
         large = len(body) > SMALL_BODY_BYTES
         with self._suspects.marked(self._mark(REPORT, caller)):
-            message = await self._apart(large, decode, body, messages.REPORT)
-        if wait is not None and wait.code != protocol.CODE_HOST_QUARANTINED:
+            message = await self._apart(large, decode_report, body)
+        if wait is not None and wait.code != _QUARANTINED:
             raise wait
-        if self._suspects.among(caller.host, (result.fence for result in message.results)):
+        if self._suspects.among(caller.host, fences_of(message)):
             return await self._reports.serve_apart(message, caller)
         prepared = await self._apart(large, self._reports.prepare, message, caller)
         # A large body has its room until its results are written, so its request waits.
@@ -221,11 +241,13 @@ class Service:
             raise host_quarantined()
         return mark
 
-    async def heartbeat(self, body: bytes, caller: Caller, wait: Problem | None) -> Response:
+    async def heartbeat(
+        self, body: bytes, caller: Caller, wait: Problem | None, arrival: Arrival
+    ) -> Response:
         """``heartbeat``."""
         with self._suspects.marked(self._mark(HEARTBEAT, caller)):
             message = decode(body, messages.HEARTBEAT)
-        beat = heartbeat_of(caller.host, message)
+        beat = heartbeat_of(caller.host, message, arrival)
         if wait is not None:
             self._heartbeats.note(beat)
             raise wait

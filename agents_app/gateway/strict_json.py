@@ -41,19 +41,22 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """
     try:
         value = decoder.decode(body)
+        # In here too: what the decoder skips over it does not read as text.
+        _refuse_duplicate_keys(body)
     except msgspec.ValidationError as error:
-        raise _name_field(str(error)) from None
+        raise problem_of(error) from None
     except RecursionError:
         raise invalid("the JSON is nested too deeply", "body") from None
     except UnicodeDecodeError:
         raise invalid("the body is not UTF-8", "body") from None
     except msgspec.DecodeError as error:
         raise invalid(str(error), "body") from None
-    _refuse_duplicate_keys(body)
     return value
 
 
-def _name_field(message: str) -> Problem:
+def problem_of(error: msgspec.ValidationError) -> Problem:
+    """Return a 400 that names the field at fault, ``body`` where that is all of it."""
+    message = str(error)
     what, _at, path = message.rpartition(_AT)
     if not what:
         what, path = message, ""

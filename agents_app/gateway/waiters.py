@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agents_app.gateway.authentication import Caller
+    from agents_app.gateway.heartbeats import Arrival
     from agents_app.gateway.http import Response
     from agents_app.gateway.messages import PollMessage
 
@@ -50,9 +51,9 @@ class HostState:
     ``hint`` counts the reasons to look that came up, ``cleared`` is the count that the last
     look-up had read before it was sent: a hint that comes in between stays. ``full``: the last
     look-up left work that finds room when a slot gets free; ``looking`` look-ups are under
-    way that may find so. ``heard`` is what the host said of its boot and version when it was last
-    written down as heard, at ``heard_at``. ``final`` are fences whose results were answered for
-    good, which a poll that was sent before lists still.
+    way that may find so. ``heard`` is what the host said of its boot, version and draining when it
+    was last written down as heard, at ``heard_at``. ``final`` are fences whose results were
+    answered for good, which a poll that was sent before lists still.
     """
 
     host: int
@@ -61,7 +62,7 @@ class HostState:
     full: bool = True
     looking: int = 0
     heard_at: float = float("-inf")
-    heard: tuple[str, str] = ("", "")
+    heard: tuple[str, str, bool] = ("", "", False)
     final: tuple[UUID, ...] = ()
     current: Waiter | None = None
     answered: AnsweredPoll | None = None
@@ -80,6 +81,7 @@ class Waiter:
     message: PollMessage
     caller: Caller
     reply: Callable[[Response], object]
+    arrival: Arrival
     holding: dict[UUID, bool]
     hold_until: float
     first: bool = True
@@ -123,7 +125,7 @@ class Waiter:
             instance_id=message.instance_id,
             holding=tuple(Held(fence, finished) for fence, finished in self.holding.items()),
             first=self.first,
-            slots=message.slots,
+            slots=message.offered_slots,
         )
 
     def follows(self) -> bool:
@@ -136,7 +138,7 @@ class Waiter:
             and answered.journal_id == message.journal_id
             and answered.instance_id == message.instance_id
             and answered.generation == self.caller.generation
-            and answered.slots == message.slots
+            and answered.slots == message.offered_slots
             and answered.expected == self.holding.keys()
         )
 
@@ -148,7 +150,7 @@ class Waiter:
             seq=self.message.seq,
             instance_id=self.message.instance_id,
             generation=self.caller.generation,
-            slots=self.message.slots,
+            slots=self.message.offered_slots,
             expected={*self.holding, *delivered},
             delivered=delivered,
         )

@@ -18,9 +18,11 @@ from agents_app.models import EnrollmentToken
 from agents_app.services.credentials import issue_credential
 from devops_manager.access import audit
 from devops_manager.access.actors import Actor
+from devops_manager.access.agent_audit import trail
 from devops_manager.access.models import AuditEvent, Role
 from devops_manager.lib import secrets
 from devops_manager.lib.errors import Forbidden, InvalidInput
+from hosts_app.machine_ids import real_machine_id
 from hosts_app.models import Host, HostGroupMember
 from hosts_app.states import HostStatus
 
@@ -65,24 +67,28 @@ def enroll(
     """Make a host of an enrolling machine, and give it a credential.
 
     The host waits for approval unless the token approves at once; it joins the token's groups. An
-    agent that lost the answer may ask again: with the same token and machine id, and as long as
-    nothing was heard from the host, it gets the same host and a new credential, and no use of the
-    token is counted. Concurrent enrolments with one token take turns. Raises Forbidden
-    (``enrollment_token_invalid``) for an unknown, expired, revoked or used-up token, InvalidInput
-    for an address that is none.
+    agent that lost the answer may ask again: with the same token, machine id, name and address, and
+    as long as nothing was heard from the host, it gets the same host and a new credential, and no
+    use of the token is counted. Whoever differs in one of these is another machine, though it has
+    the machine id of the image that both were made from: it becomes a host of its own, for a new
+    credential would lock the other agent out for good. Without a machine id that tells machines
+    apart, each request makes a host. Concurrent enrolments with one token take turns.
+
+    Raises Forbidden (``enrollment_token_invalid``) for an unknown, expired, revoked or used-up
+    token, InvalidInput for an address that is none.
     """
     machine = Machine(
         hostname=hostname,
         os=os,
         arch=arch,
-        machine_id=machine_id,
+        machine_id=real_machine_id(machine_id),
         agent_version=agent_version,
         ip=_address(ip) or _address_or_none(source_ip),
         facts=facts,
     )
     with transaction.atomic():
         stored = _lock_token(token)
-        host = _silent_host(stored, machine_id)
+        host = _silent_host(stored, machine)
         again = host is not None
         if host is None:
             _count_use(stored)
@@ -132,17 +138,21 @@ def _lock_token(token: str) -> EnrollmentToken:
     return stored
 
 
-def _silent_host(token: EnrollmentToken, machine_id: str) -> Host | None:
-    """Return the host that this machine was given with this token and never used."""
+def _silent_host(token: EnrollmentToken, machine: Machine) -> Host | None:
+    """Return the host that this very machine was given with this token and never used."""
+    if not machine.machine_id:
+        return None
     return (
         Host.objects.select_for_update(no_key=True, of=("self",))
         .filter(
-            machine_id=machine_id,
+            machine_id=machine.machine_id,
+            reported_hostname=machine.hostname,
+            ip=machine.ip,
             credential__enrolled_with=token,
             heartbeat__isnull=True,
             session__isnull=True,
         )
-        .exclude(status=HostStatus.DISABLED)
+        .exclude(status__in=(HostStatus.DISABLED, HostStatus.RETIRED))
         .order_by("-id")
         .first()
     )
@@ -157,6 +167,7 @@ def _count_use(token: EnrollmentToken) -> None:
 def _new_host(token: EnrollmentToken, machine: Machine) -> Host:
     host = Host.objects.create(
         hostname=machine.hostname,
+        reported_hostname=machine.hostname,
         ip=machine.ip,
         os=machine.os,
         arch=machine.arch,
@@ -174,6 +185,20 @@ def _new_host(token: EnrollmentToken, machine: Machine) -> Host:
 
 
 def _record(host: Host, token: EnrollmentToken, *, again: bool, source_ip: str | None) -> None:
+    after = {
+        "hostname": host.hostname,
+        "status": str(host.status),
+        "enrollment_token": str(token.token_id),
+    }
+    if again:  # as often as somebody asks
+        trail.record(
+            host=host.pk,
+            host_id=lambda: host.host_id,
+            action="host.enroll_again",
+            after=after,
+            source_ip=source_ip,
+        )
+        return
     audit.record(
         actor=Actor(
             kind=AuditEvent.ActorKind.AGENT,
@@ -181,12 +206,8 @@ def _record(host: Host, token: EnrollmentToken, *, again: bool, source_ip: str |
             role=Role.VIEWER,
             source_ip=source_ip,
         ),
-        action="host.enroll_again" if again else "host.enroll",
+        action="host.enroll",
         object_type="host",
         object_ids=[str(host.host_id)],
-        after={
-            "hostname": host.hostname,
-            "status": str(host.status),
-            "enrollment_token": str(token.token_id),
-        },
+        after=after,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.pages import looks
+from devops_manager.pages.terminal_text import inert_text
 
 if TYPE_CHECKING:
     from devops_manager.access.models import AuditEvent
@@ -29,6 +30,11 @@ ACTS: dict[str, Any] = {
     "host.quarantine": _("Quarantined the host"),
     "host.release": _("Released the host from quarantine"),
     "host.revoke_credential": _("Revoked the host's credential"),
+    "host.rename": _("Has another name now"),
+    "host.retire": _("Retired the host"),
+    "host.unretire": _("Brought the host back"),
+    "host.replace": _("Let the host replace an older record"),
+    "host.events_counted": _("Caused more events than are written, by their number"),
     "host.foreign_fence": _("Reported on another host's command"),
     "gateway.set_aside": _("Set aside what two gateways ended of"),
     "result.conflict": _("Reported a second, different result"),
@@ -41,7 +47,15 @@ def act_label(action: str) -> str:
 
 
 def status_change(event: AuditEvent) -> str:
-    """Return the states before and after an act, in words, or nothing when it changed none."""
+    """Return what an act changed: states in words, names, a number; nothing when it was neither."""
+    if event.action == "host.events_counted":
+        return str((event.after or {}).get("count", ""))
+    if event.action == "host.rename":
+        names = [
+            inert_text(str((side or {}).get("hostname", "")))
+            for side in (event.before, event.after)
+        ]
+        return " → ".join(names)
     before, after = (
         _status_label(event.object_type, (values or {}).get("status"))
         for values in (event.before, event.after)

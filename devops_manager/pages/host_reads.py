@@ -10,7 +10,7 @@ from django.db.models import Q
 from agents_app.models import EnrollmentToken
 from devops_manager.pages.listing import COUNT_AT_MOST
 from hosts_app.models import Host, HostGroup, HostGroupMember
-from hosts_app.selectors import listed_hosts, offline_hosts, online_hosts
+from hosts_app.selectors import listed_hosts, offline_hosts, online_hosts, without_retired
 from hosts_app.states import HostStatus
 
 if TYPE_CHECKING:
@@ -25,8 +25,12 @@ def host_list(narrowed: Mapping[str, Any]) -> QuerySet[Host]:
     hosts = listed_hosts()
     if narrowed["status"]:
         hosts = hosts.filter(status=narrowed["status"])
+    else:
+        hosts = without_retired(hosts)
     if narrowed["online"] == "quarantined":
         hosts = hosts.filter(quarantined_at__isnull=False)
+    elif narrowed["online"] == "draining":
+        hosts = hosts.filter(heartbeat__draining=True)
     elif narrowed["online"]:
         hosts = online_hosts(hosts) if narrowed["online"] == "yes" else offline_hosts(hosts)
     if narrowed["group"]:

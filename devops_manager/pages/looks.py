@@ -51,6 +51,7 @@ _LOOKS: dict[type[TextChoices], dict[str, str]] = {
         HostStatus.PENDING: "warn",
         HostStatus.ACTIVE: "ok",
         HostStatus.DISABLED: "off",
+        HostStatus.RETIRED: "off",
     },
     Outcome: {
         Outcome.FAILED: "bad",

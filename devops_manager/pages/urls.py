@@ -52,7 +52,10 @@ urlpatterns = [
     path(f"{_HOST}/disable", hosts.host_disable, name="host_disable"),
     path(f"{_HOST}/enable", hosts.host_enable, name="host_enable"),
     path(f"{_HOST}/release", hosts.host_release, name="host_release"),
+    path(f"{_HOST}/replace/<uuid:replaced_id>", hosts.host_replace, name="host_replace"),
+    path(f"{_HOST}/retire", hosts.host_retire, name="host_retire"),
     path(f"{_HOST}/revoke", hosts.host_revoke, name="host_revoke"),
+    path(f"{_HOST}/unretire", hosts.host_unretire, name="host_unretire"),
     path("enrolment", enrolment.enrollment_tokens, name="enrollment_tokens"),
     path(
         "enrolment/<uuid:token_id>/revoke",

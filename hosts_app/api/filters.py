@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.errors import InvalidInput
 from hosts_app.models import Host, HostGroup
-from hosts_app.selectors import offline_hosts, online_hosts
+from hosts_app.selectors import offline_hosts, online_hosts, without_retired
 from hosts_app.states import HostStatus
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ _LENGTH = 253
 
 
 class HostFilter(django_filters.FilterSet):
-    """All conditions hold together; ``tag`` may be given several times."""
+    """All conditions hold together; ``tag`` may be given several times.
+
+    Retired hosts are listed only where ``status`` asks for them.
+    """
 
     status = django_filters.ChoiceFilter(choices=HostStatus.choices)
     online = django_filters.ChoiceFilter(
@@ -32,13 +35,23 @@ class HostFilter(django_filters.FilterSet):
         choices=[("true", _("quarantined")), ("false", _("not quarantined"))],
         method="by_quarantine",
     )
+    draining = django_filters.ChoiceFilter(
+        choices=[("true", _("draining")), ("false", _("not draining"))], method="by_draining"
+    )
     group = django_filters.CharFilter(method="by_group", max_length=128)
     tag = django_filters.CharFilter(method="by_tag", max_length=64)
-    hostname = django_filters.CharFilter(lookup_expr="icontains", max_length=_LENGTH)
+    hostname = django_filters.CharFilter(
+        max_length=_LENGTH, help_text="The whole name, as it is shown."
+    )
     search = django_filters.CharFilter(method="by_search", max_length=_LENGTH)
     ordering = django_filters.ChoiceFilter(
         choices=[(order, order) for order in _ORDERS], method="by_order"
     )
+
+    def filter_queryset(self, queryset: QuerySet[Host]) -> QuerySet[Host]:
+        """Narrow to what is asked for, without retired hosts unless it is those."""
+        hosts = super().filter_queryset(queryset)
+        return hosts if self.form.cleaned_data.get("status") else without_retired(hosts)
 
     def by_online(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
         """Narrow to hosts that are online, or not."""
@@ -47,6 +60,11 @@ class HostFilter(django_filters.FilterSet):
     def by_quarantine(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
         """Narrow to hosts that are quarantined, or not."""
         return hosts.filter(quarantined_at__isnull=value == "false")
+
+    def by_draining(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
+        """Narrow to hosts whose agents said that they drain, or not."""
+        draining = Q(heartbeat__draining=True)
+        return hosts.filter(draining if value == "true" else ~draining)
 
     def by_group(self, hosts: QuerySet[Host], _name: str, value: str) -> QuerySet[Host]:
         """Narrow to members of a group; of an unknown group there are none."""

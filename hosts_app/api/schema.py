@@ -13,8 +13,12 @@ PAGE_PARAMETERS = [
 ]
 
 
-def paged(name: str, rows: type[serializers.BaseSerializer[Any]]) -> serializers.Serializer[Any]:
-    """Return the shape ``{count, page, size, results}`` around rows."""
+def paged(
+    name: str,
+    rows: type[serializers.BaseSerializer[Any]],
+    **more: serializers.Field[Any, Any, Any, Any],
+) -> serializers.Serializer[Any]:
+    """Return the shape ``{count, page, size, results}`` around rows, with ``more`` beside them."""
     return inline_serializer(
         f"Paginated{name}",
         {
@@ -22,5 +26,6 @@ def paged(name: str, rows: type[serializers.BaseSerializer[Any]]) -> serializers
             "page": serializers.IntegerField(),
             "size": serializers.IntegerField(),
             "results": rows(many=True),
+            **more,
         },
     )

@@ -17,11 +17,14 @@ from devops_manager.lib.serializers import (
     StrictUUIDField,
 )
 from hosts_app.models import Host, HostGroup, HostHeartbeat
+from hosts_app.selectors import same_machine
 from hosts_app.targets import MAX_HOSTS
 
 _MAX_TAGS = 50
 _TAG_LENGTH = 64
 _MAX_GROUPS = 100
+# Of a preview; how many steps a task may have is a setting, and less.
+MAX_STEPS = 1000
 # As many hosts as one person can look through; more go by the list, page by page.
 _MAX_DECISIONS = 1000
 
@@ -57,6 +60,8 @@ class HeartbeatSerializer(serializers.ModelSerializer[HostHeartbeat]):
             "load1",
             "disk_percent",
             "running_count",
+            "load_at",
+            "draining",
             "clock_skew_ms",
             "boot_id",
             "offline_at",
@@ -67,6 +72,7 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     """A host as lists show it. ``heartbeat`` is null where it was never heard."""
 
     online = serializers.BooleanField()
+    draining = serializers.BooleanField(source="heartbeat.draining", default=False)
     groups = serializers.SerializerMethodField()
     heartbeat = serializers.SerializerMethodField()
 
@@ -75,12 +81,16 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         fields: ClassVar = [
             "host_id",
             "hostname",
+            "display_name",
+            "reported_hostname",
             "ip",
             "os",
             "arch",
             "agent_version",
             "status",
             "online",
+            "draining",
+            "retired_at",
             "quarantined_at",
             "quarantine_reason",
             "tags",
@@ -106,11 +116,28 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         return None if heartbeat is None else dict(HeartbeatSerializer(heartbeat).data)
 
 
+class SameMachineSerializer(serializers.ModelSerializer[Host]):
+    """Another record of the same machine."""
+
+    online = serializers.BooleanField()
+
+    class Meta:
+        model = Host
+        fields: ClassVar = ["host_id", "hostname", "ip", "status", "online", "created_at"]
+
+
 class HostDetailSerializer(HostSerializer):
     """A host with all that its agent told of it."""
 
+    same_machine = serializers.SerializerMethodField()
+
     class Meta(HostSerializer.Meta):
-        fields: ClassVar = [*HostSerializer.Meta.fields, "machine_id", "facts"]
+        fields: ClassVar = [*HostSerializer.Meta.fields, "machine_id", "facts", "same_machine"]
+
+    @extend_schema_field(SameMachineSerializer(many=True))
+    def get_same_machine(self, host: Host) -> list[dict[str, Any]]:
+        """Return the other records of the host's machine that are not retired."""
+        return list(SameMachineSerializer(same_machine(host), many=True).data)
 
 
 class HostChangeSerializer(StrictSerializer):
@@ -123,6 +150,18 @@ class HostChangeSerializer(StrictSerializer):
         child=StrictCharField(max_length=128), max_length=_MAX_GROUPS, required=False
     )
     max_concurrency = StrictIntegerField(min_value=1, max_value=1000, required=False)
+    display_name = StrictCharField(
+        max_length=253,
+        required=False,
+        allow_blank=True,
+        help_text="Shown in place of the host's own name; empty: its own again.",
+    )
+
+
+class ReplaceSerializer(StrictSerializer):
+    """Which older record of its machine a host takes the place of."""
+
+    replaces = StrictUUIDField()
 
 
 class HostIdsSerializer(StrictSerializer):
@@ -171,9 +210,13 @@ class TagSerializer(StrictSerializer):
 
 
 class SelectionSerializer(StrictMixin, serializers.Serializer[Any]):
-    """Hosts by id, groups by name, tags; all together."""
+    """Hosts by id or by exact name, groups by name, tags; all together."""
 
-    hosts = serializers.ListField(child=StrictUUIDField(), required=False, max_length=MAX_HOSTS)
+    hosts = serializers.ListField(
+        child=serializers.CharField(help_text="The id of a host, or its name as it is shown."),
+        required=False,
+        max_length=MAX_HOSTS,
+    )
     groups = serializers.ListField(child=serializers.CharField(), required=False)
     tags = serializers.ListField(child=serializers.CharField(), required=False)
 
@@ -186,12 +229,37 @@ class TargetSerializer(SelectionSerializer):
 
 
 class PreviewSerializer(StrictSerializer):
-    """A target to resolve."""
+    """A target to resolve, and steps to lay out over its hosts."""
 
     target = serializers.JSONField()
+    commands = serializers.ListField(
+        child=serializers.DictField(), required=False, max_length=MAX_STEPS
+    )
+
+
+class PreviewedCommandSerializer(serializers.Serializer[Any]):
+    """A step as for creating a task; of it only ``host`` matters here."""
+
+    host = serializers.UUIDField(required=False, allow_null=True)
 
 
 class PreviewBodySerializer(StrictSerializer):
     """A target to resolve, described."""
 
     target = TargetSerializer()
+    commands = PreviewedCommandSerializer(many=True, required=False)
+
+
+class StepHostsSerializer(serializers.Serializer[Any]):
+    """How many hosts a step runs on; ``host`` where it is for one only."""
+
+    position = serializers.IntegerField()
+    host = serializers.UUIDField(allow_null=True)
+    hosts = serializers.IntegerField()
+
+
+class NamedHostSerializer(serializers.Serializer[Any]):
+    """A host, named."""
+
+    host_id = serializers.UUIDField()
+    hostname = serializers.CharField()

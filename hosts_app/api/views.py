@@ -25,7 +25,7 @@ from hosts_app.api.schema import PAGE_PARAMETERS, paged
 from hosts_app.models import Host
 from hosts_app.records import HostChange
 from hosts_app.states import HostStatus
-from hosts_app.targets import parse_target
+from hosts_app.targets import parse_pins, parse_target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +42,9 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
         "list": READERS,
         "retrieve": READERS,
         "partial_update": ADMINS,
+        "destroy": ADMINS,
+        "unretire": ADMINS,
+        "replace": ADMINS,
         "disable": ADMINS,
         "enable": ADMINS,
         "release": ADMINS,
@@ -64,7 +67,7 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
         request=serializers.HostChangeSerializer, responses=serializers.HostDetailSerializer
     )
     def partial_update(self, request: Request, host_id: UUID) -> Response:
-        """Change tags, groups or the limit of commands at once."""
+        """Change tags, groups, the limit of commands at once or the name that is shown."""
         body = serializers.HostChangeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         tags, groups = body.validated_data.get("tags"), body.validated_data.get("groups")
@@ -72,8 +75,35 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
             tags=None if tags is None else tuple(tags),
             groups=None if groups is None else tuple(groups),
             max_concurrency=body.validated_data.get("max_concurrency"),
+            display_name=body.validated_data.get("display_name"),
         )
         services.update_host(actor=actor_of(request), host_id=host_id, change=change)
+        return _answer(host_id)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, host_id: UUID) -> Response:
+        """Retire the host: its history stays; no target and no list has it unasked."""
+        refuse_unknown(request, ())
+        services.retire_host(actor=actor_of(request), host_id=host_id)
+        return Response(status=204)
+
+    @extend_schema(request=None, responses=serializers.HostDetailSerializer)
+    @action(detail=True, methods=["post"])
+    def unretire(self, request: Request, host_id: UUID) -> Response:
+        """Bring a retired host back to where it was."""
+        return _act(services.unretire_host, request, host_id)
+
+    @extend_schema(
+        request=serializers.ReplaceSerializer, responses=serializers.HostDetailSerializer
+    )
+    @action(detail=True, methods=["post"])
+    def replace(self, request: Request, host_id: UUID) -> Response:
+        """Take the place of an older record of the same machine, which is retired."""
+        body = serializers.ReplaceSerializer(data=request.data)
+        body.is_valid(raise_exception=True)
+        services.replace_host(
+            actor=actor_of(request), host_id=host_id, replaced_id=body.validated_data["replaces"]
+        )
         return _answer(host_id)
 
     @extend_schema(request=None, responses=serializers.HostDetailSerializer)
@@ -188,23 +218,44 @@ class TargetPreviewView(APIView):
         operation_id="targets_preview",
         parameters=PAGE_PARAMETERS,
         request=serializers.PreviewBodySerializer,
-        responses=paged("PreviewedHosts", serializers.HostSerializer),
+        responses=paged(
+            "PreviewedHosts",
+            serializers.HostSerializer,
+            steps=serializers.StepHostsSerializer(many=True),
+            pinned_only=serializers.NamedHostSerializer(many=True),
+        ),
         tags=["hosts"],
     )
     def post(self, request: Request) -> Response:
-        """Resolve a target; nothing is stored and nothing starts."""
+        """Resolve a target and lay steps out over its hosts; nothing is stored, nothing starts."""
         refuse_unknown(request, ())
         page = parse_page(request.query_params)
         body = serializers.PreviewSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        keys = selectors.resolve_target(
+        preview = selectors.preview_plan(
             target=parse_target(body.validated_data["target"]),
+            pins=parse_pins(body.validated_data.get("commands") or [{}]),
             allowed_groups=selectors.allowed_group_ids(actor_of(request)),
         )
+        keys = preview.plan.hosts
         refuse_beyond_end(page, len(keys))
         hosts = selectors.hosts_by_keys(keys[page.offset : page.offset + page.size])
         shown = serializers.HostSerializer(hosts, many=True).data
-        return Response(envelope(count=len(keys), page=page, results=list(shown)))
+        return Response(
+            {
+                **envelope(count=len(keys), page=page, results=list(shown)),
+                "steps": [
+                    {"position": at, "host": pin, "hosts": count}
+                    for at, (pin, count) in enumerate(
+                        zip(preview.pins, preview.plan.step_hosts, strict=True), start=1
+                    )
+                ],
+                "pinned_only": [
+                    {"host_id": host.host_id, "hostname": host.hostname}
+                    for host in preview.pinned_only
+                ],
+            }
+        )
 
 
 def _answer(host_id: UUID) -> Response:

@@ -20,6 +20,7 @@ from hosts_app.services.groups import (
 )
 from hosts_app.services.heartbeats import Heartbeat, Load, record_heartbeats, sweep_offline_hosts
 from hosts_app.services.quarantine import quarantine_host
+from hosts_app.services.retirement import replace_host, retire_host, unretire_host
 
 __all__ = [
     "Description",
@@ -38,9 +39,12 @@ __all__ = [
     "reject_hosts",
     "release_quarantine",
     "remove_hosts",
+    "replace_host",
+    "retire_host",
     "revoke_credential",
     "revoke_grant",
     "sweep_offline_hosts",
+    "unretire_host",
     "update_group",
     "update_host",
 ]

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @transaction.atomic
 def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
-    """Change a host's tags, groups or limit; what is None stays. No change, no audit event.
+    """Change a host's name, tags, groups or limit; what is None stays. No change, no audit event.
 
-    Raises NotFound, InvalidInput naming ``groups`` that do not exist and new ``tags`` that are no
-    line of text.
+    Raises NotFound, InvalidInput naming ``groups`` that do not exist, new ``tags`` and a
+    ``display_name`` that are no line of text.
     """
     host = lock_host(host_id)
     before: dict[str, Any] = {}
@@ -40,11 +40,20 @@ def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
         }
         require_one_line(new_tags)
         before["tags"], after["tags"] = host.tags, list(change.tags)
+    name = change.display_name
+    if name is not None and name != host.display_name:
+        require_one_line({"display_name": name})
+        before["display_name"], after["display_name"] = host.display_name, name
     limit = change.max_concurrency
     if limit is not None and limit != host.max_concurrency:
         before["max_concurrency"], after["max_concurrency"] = host.max_concurrency, limit
     if after:
-        Host.objects.filter(pk=host.pk).update(**after)
+        shown = (
+            {"hostname": name or host.reported_hostname or host.hostname}
+            if name is not None
+            else {}
+        )
+        Host.objects.filter(pk=host.pk).update(**after, **shown)
     if change.groups is not None:
         old, new = _replace_groups(host, change.groups)
         if old != new:

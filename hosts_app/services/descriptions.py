@@ -6,6 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db import transaction
+
+from devops_manager.access.agent_audit import trail
 from devops_manager.lib import sql
 from hosts_app.selectors import SQL
 
@@ -18,14 +21,19 @@ class Description:
     """What one host (primary key) said of itself; None leaves what is stored."""
 
     host: int
+    hostname: str | None = None
     os: str | None = None
     arch: str | None = None
     ip: str | None = None
     facts: Mapping[str, Any] | None = None
 
 
+@transaction.atomic
 def record_descriptions(descriptions: Sequence[Description]) -> int:
     """Write descriptions in one statement; return how many hosts they changed.
+
+    A host that calls itself by another name than before is shown under it from now on, unless a
+    person fixed its name; the old one stays in the audit trail.
 
     Of several for one host the last counts, hosts that are gone are passed over, and nothing is
     written where nothing changed: an agent tells it at each start. Safe to run at the same time as
@@ -38,6 +46,7 @@ def record_descriptions(descriptions: Sequence[Description]) -> int:
         "record_descriptions",
         {
             "hosts": [one.host for one in ordered],
+            "names": [one.hostname for one in ordered],
             "systems": [one.os for one in ordered],
             "archs": [one.arch for one in ordered],
             "addresses": [one.ip for one in ordered],
@@ -46,4 +55,17 @@ def record_descriptions(descriptions: Sequence[Description]) -> int:
             ],
         },
     )
+    for row in rows:
+        if row.reported_hostname and row.reported_hostname != row.told_before:
+            _record_rename(row)
     return len(rows)
+
+
+def _record_rename(row: Any) -> None:
+    trail.record(
+        host=row.id,
+        host_id=lambda: row.host_id,
+        action="host.rename",
+        before={"hostname": row.told_before},
+        after={"hostname": row.reported_hostname},
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -28,10 +29,15 @@ class Load(Struct, frozen=True):
 
 
 class Heartbeat(Struct, frozen=True):
-    """What one host said: ``host`` is its primary key; ``clock_skew_ms`` its clock less ours."""
+    """What one host said: ``host`` is its primary key; ``clock_skew_ms`` its clock less ours.
+
+    ``heard_at`` is when it said so, by ``time.monotonic``; None is now.
+    """
 
     host: int
     load: Load | None = None
+    heard_at: float | None = None
+    draining: bool = False
     running_count: int = 0
     clock_skew_ms: int | None = None
     boot_id: str = ""
@@ -50,6 +56,7 @@ def record_heartbeats(beats: Sequence[Heartbeat]) -> None:
         return
     ordered = [latest[host] for host in sorted(latest)]
     loads = [beat.load or Load() for beat in ordered]
+    now = time.monotonic()
     sql.run(
         SQL,
         "record_heartbeats",
@@ -62,9 +69,18 @@ def record_heartbeats(beats: Sequence[Heartbeat]) -> None:
             "running": [beat.running_count for beat in ordered],
             "skew": [beat.clock_skew_ms for beat in ordered],
             "boot": [beat.boot_id[:_BOOT_ID_LENGTH] for beat in ordered],
+            "draining": [beat.draining for beat in ordered],
+            "load_ages": [_load_age(beat, now) for beat in ordered],
             "version": [beat.agent_version[:_VERSION_LENGTH] for beat in ordered],
         },
     )
+
+
+def _load_age(beat: Heartbeat, now: float) -> float | None:
+    """Return how many seconds ago a host told its figures, None where it told none."""
+    if beat.load is None or beat.load == Load():
+        return None
+    return 0.0 if beat.heard_at is None else max(0.0, now - beat.heard_at)
 
 
 def sweep_offline_hosts() -> int:

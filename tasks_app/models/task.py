@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
@@ -47,6 +47,11 @@ class Task(models.Model):
     # whose hosts the target may reach: null all, else the groups granted to the creator at creation
     allowed_groups = ArrayField(models.BigIntegerField(), null=True, editable=False)
     total_hosts = models.PositiveIntegerField(_("hosts"), default=0)
+    pinned_only_hosts = models.PositiveIntegerField(
+        default=0,
+        db_default=0,
+        help_text=_("Of these, hosts that run only what is pinned to them."),
+    )
     completed_hosts = models.PositiveIntegerField(_("completed"), default=0)
     failed_hosts = models.PositiveIntegerField(_("failed"), default=0)
     lost_hosts = models.PositiveIntegerField(_("unknown"), default=0)
@@ -129,11 +134,20 @@ class Task(models.Model):
 
 
 class TaskWindow(models.Model):
-    """Up to DM_BATCH_SIZE frozen targets; ``done`` when their rows exist or never will."""
+    """Up to DM_BATCH_SIZE frozen targets; ``done`` when their rows exist or never will.
+
+    ``pinned_ids`` are those of them that the target does not name: they are there for the steps
+    that are pinned to them, and run no others.
+    """
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="windows")
     no = models.PositiveIntegerField()
     host_ids = ArrayField(models.BigIntegerField())
+    pinned_ids = ArrayField(
+        models.BigIntegerField(),
+        default=list,
+        db_default=Value([], ArrayField(models.BigIntegerField())),
+    )
     done = models.BooleanField(default=False)
 
     class Meta:

@@ -15,6 +15,7 @@ from django.conf import settings
 
 from devops_manager.access import audit
 from devops_manager.access.actors import SYSTEM
+from devops_manager.access.agent_audit import foreign_fences
 from hosts_app.states import HostStatus
 from tasks_app.queue.deliveries import deliveries_of
 from tasks_app.queue.fences import by_fence
@@ -40,6 +41,7 @@ class _Asked:
 
     poll: Poll
     max_concurrency: int
+    hostname: str
     instance_age_seconds: float = 0.0
     found: Reconciliation = field(default_factory=Reconciliation)
     commands: list[Delivery] = field(default_factory=list)
@@ -80,7 +82,7 @@ def _serve(polls: Sequence[Poll]) -> tuple[dict[int, Answer], list[_Asked]]:
             continue
         refusal = _refusal(host, poll)
         if refusal is None:
-            asked.append(_Asked(poll, host.max_concurrency))
+            asked.append(_Asked(poll, host.max_concurrency, host.hostname))
         else:
             answers[poll.host] = Answer(poll.host, refusal)
     asked, newer = _order(asked, _stored(sessions), answers)
@@ -120,7 +122,7 @@ def _stored(sessions: Sequence[Any]) -> dict[int, StoredSession]:
 
 
 def _refusal(host: Any, poll: Poll) -> PollVerdict | None:
-    if host.credential_generation != poll.generation:
+    if host.credential_generation != poll.generation or host.status == HostStatus.RETIRED:
         return PollVerdict.REVOKED
     if host.status == HostStatus.PENDING:
         return PollVerdict.PENDING
@@ -258,7 +260,7 @@ def _audit_foreign(host: int, fences: Sequence[UUID]) -> None:
     record_agent(
         host=host,
         action="host.foreign_fence",
-        after={"fences": [str(fence) for fence in fences], "where": "poll"},
+        after=foreign_fences(list(fences), where="poll"),
     )
 
 
@@ -328,6 +330,7 @@ def _answer(one: _Asked) -> Answer:
         cancel=tuple(one.found.cancel),
         more=one.more,
         max_concurrency=one.max_concurrency,
+        hostname=one.hostname,
         recheck_seconds=_recheck_seconds(one),
     )
 

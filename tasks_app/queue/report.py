@@ -102,7 +102,7 @@ def _refused_hosts(results: Iterable[Result]) -> dict[int, str]:
     generations = {result.host: result.generation for result in results}
     refused = dict.fromkeys(generations, "revoked")
     for row in run("report_hosts", hosts=list(generations)):
-        if row.credential_generation != generations[row.id]:
+        if row.credential_generation != generations[row.id] or row.status == HostStatus.RETIRED:
             continue
         if row.status == HostStatus.ACTIVE:
             del refused[row.id]

@@ -1,12 +1,10 @@
-"""What an agent did that it may not, for the audit trail: rare, so a look-up each costs nothing."""
+"""Audits what an agent did that it may not, as far as its share of the trail goes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from devops_manager.access import audit
-from devops_manager.access.actors import Actor
-from devops_manager.access.models import AuditEvent, Role
+from devops_manager.access.agent_audit import trail
 from hosts_app.models import Host
 
 if TYPE_CHECKING:
@@ -14,15 +12,10 @@ if TYPE_CHECKING:
 
 
 def record_agent(*, host: int, action: str, after: Mapping[str, Any]) -> None:
-    """Write one event of a host's agent (primary key), in the caller's transaction.
-
-    Actor and object are told by the host's public id: it is what its page looks events up by.
-    """
-    host_id = Host.objects.values_list("host_id", flat=True).get(pk=host)
-    audit.record(
-        actor=Actor(kind=AuditEvent.ActorKind.AGENT, name=f"agent:{host_id}", role=Role.VIEWER),
+    """Write one event of a host's agent (primary key), in the caller's transaction."""
+    trail.record(
+        host=host,
+        host_id=lambda: Host.objects.values_list("host_id", flat=True).get(pk=host),
         action=action,
-        object_type="host",
-        object_ids=[str(host_id)],
         after=after,
     )

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from devops_manager.lib.errors import Conflict
+from devops_manager.lib.errors import Conflict, InvalidInput
 from hosts_app.models import Host
-from hosts_app.selectors import online_hosts, resolve_target
+from hosts_app.plans import Plan as Reach
+from hosts_app.plans import plan_steps
+from hosts_app.selectors import online_hosts, resolve_target, usable_hosts
 from hosts_app.targets import parse_target
 from tasks_app.models import Command, Task
 from tasks_app.selectors.tasks import task_as_draft
 from tasks_app.states import TaskStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from hosts_app.targets import Target
+    from collections.abc import Sequence
 
 NAMED_AT_MOST = 8
 _SALT = "tasks_app.plan"
@@ -61,31 +62,31 @@ class Plan:
         return self.hosts - len(self.names)
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """The hosts (primary keys) that a task would run on. ``pinned_only``: not in the target."""
+def reach_of(task: Task) -> Reach:
+    """Return the hosts that have a step of a task to run, and which steps.
 
-    target: Sequence[int]
-    pinned_only: Sequence[int]
-
-    @property
-    def hosts(self) -> list[int]:
-        """Return all of them, sorted."""
-        return sorted({*self.target, *self.pinned_only})
-
-
-def reach_of(
-    *, target: Target, pins: Iterable[int | None], allowed_groups: Sequence[int] | None
-) -> Reach:
-    """Return where a task would run. ``pins``: for each step its host, or None for the target's.
-
-    Raises what resolve_target does; a task whose steps are all pinned needs no target.
+    A host without a step would never have an outcome, and the task would never close. Raises
+    InvalidInput where a pinned host is not one that may be given work by now, and what
+    resolve_target does.
     """
-    steps = list(pins)
-    named = (
-        [] if None not in steps else resolve_target(target=target, allowed_groups=allowed_groups)
-    )
-    return Reach(target=named, pinned_only=sorted({pin for pin in steps if pin} - {*named}))
+    steps = Command.objects.filter(task=task).order_by("position")
+    pins: list[int | None] = list(steps.values_list("host_id", flat=True))
+    hosts = Host.objects.filter(pk__in=[pin for pin in pins if pin is not None])
+    ids = dict(hosts.values_list("host_id", "hostname"))
+    gone = ids.keys() - usable_hosts(ids, allowed_groups=task.allowed_groups).keys()
+    if gone:
+        sentence = _("A step is for one host only, which may not be given work now: %(host)s.")
+        sentences = [sentence % {"host": f"{ids[host_id]} ({host_id})"} for host_id in sorted(gone)]
+        raise InvalidInput(
+            _("The task names hosts that cannot be found."),
+            code="unknown_target",
+            fields={"commands": sentences},
+        )
+    targets: list[int] = []
+    if None in pins:
+        target = parse_target(task.target)
+        targets = resolve_target(target=target, allowed_groups=task.allowed_groups)
+    return plan_steps(targets=targets, pins=pins)
 
 
 def count_offline(keys: Sequence[int]) -> int:
@@ -98,7 +99,7 @@ def plan_of(task: Task) -> Plan:
 
     Ten statements at most, whatever the number of hosts.
     """
-    reach = _reach(task)
+    reach = reach_of(task)
     keys = reach.hosts
     steps = Command.objects.filter(task=task).order_by("position")
     rows: Any = steps.values_list("position", "name", "body", "host__hostname")
@@ -110,8 +111,8 @@ def plan_of(task: Task) -> Plan:
         names=list(first.values_list("hostname", flat=True)),
         pinned_only=len(reach.pinned_only),
         steps=[
-            PlannedStep(position, name, body, 1 if pinned else len(reach.target), pinned or "")
-            for position, name, body, pinned in rows
+            PlannedStep(position, name, body, count, pinned or "")
+            for (position, name, body, pinned), count in zip(rows, reach.step_hosts, strict=True)
         ],
         waits=running >= settings.DM_MAX_CONCURRENT_TASKS,
         digest=_digest(task, reach),
@@ -124,7 +125,7 @@ def require_plan(task: Task, digest: str) -> None:
     Other hosts or another text of the task are something else; hosts that went offline are not.
     Raises Conflict ``plan_changed``, and what the start would.
     """
-    reach = _reach(task)
+    reach = reach_of(task)
     if constant_time_compare(_digest(task, reach), digest):
         return
     count = len(reach.hosts)
@@ -141,15 +142,7 @@ def require_plan(task: Task, digest: str) -> None:
     )
 
 
-def _reach(task: Task) -> Reach:
-    return reach_of(
-        target=parse_target(task.target),
-        pins=Command.objects.filter(task=task).values_list("host_id", flat=True),
-        allowed_groups=task.allowed_groups,
-    )
-
-
 def _digest(task: Task, reach: Reach) -> str:
     """Return a keyed digest, from which nobody can guess the values of the environment."""
-    text = json.dumps([task_as_draft(task), reach.hosts, list(reach.pinned_only)], sort_keys=True)
+    text = json.dumps([task_as_draft(task), reach.hosts, reach.pinned_only], sort_keys=True)
     return salted_hmac(_SALT, text, algorithm="sha256").hexdigest()

@@ -59,7 +59,9 @@ def metrics_summary() -> MetricsSummary:
         active=Count("id", filter=active),
         disabled=Count("id", filter=Q(status=HostStatus.DISABLED)),
         online=Count("id", filter=active & heard),
-        quarantined=Count("id", filter=Q(quarantined_at__isnull=False)),
+        quarantined=Count(
+            "id", filter=Q(quarantined_at__isnull=False) & ~Q(status=HostStatus.RETIRED)
+        ),
     )
     return MetricsSummary(
         running_tasks=open_tasks[TaskStatus.RUNNING],

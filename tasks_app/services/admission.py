@@ -7,7 +7,7 @@ statement of its own: counted in the same statement, two of them both see room f
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import connection
@@ -17,12 +17,14 @@ from django.utils.translation import gettext as _
 
 from devops_manager.lib import enqueue
 from devops_manager.lib.errors import DomainError, LimitReached
-from hosts_app.selectors import resolve_target
-from hosts_app.targets import parse_target
 from tasks_app import cache, queue
 from tasks_app.models import Command, Task, TaskWindow
+from tasks_app.selectors.plans import reach_of
 from tasks_app.services.settlement import FAN_OUT_JOB
 from tasks_app.states import CommandStatus, TaskStatus
+
+if TYPE_CHECKING:
+    from hosts_app.plans import Plan
 
 # "dm", 1: chosen once, for this database only; migration 0007 has it, too.
 _LOCK_KEY = 0x646D_0001
@@ -114,28 +116,28 @@ def _run_task(task: Task) -> None:
     """Freeze the targets and let the task run, in one transaction with ``total_hosts``."""
     begun: dict[str, Any] = {}
     if task.started_at is None:  # else it is resumed
-        hosts = _targets(task)
-        size = settings.DM_BATCH_SIZE
-        TaskWindow.objects.bulk_create(
-            TaskWindow(task=task, no=start // size + 1, host_ids=hosts[start : start + size])
-            for start in range(0, len(hosts), size)
-        )
-        begun = {"started_at": Now(), "total_hosts": len(hosts)}
+        plan = reach_of(task)
+        _freeze(task, plan)
+        begun = {
+            "started_at": Now(),
+            "total_hosts": len(plan.hosts),
+            "pinned_only_hosts": len(plan.pinned_only),
+        }
     Task.objects.filter(pk=task.pk).update(status=TaskStatus.RUNNING, **begun)
     enqueue.after_commit(FAN_OUT_JOB, task.pk)
 
 
-def _targets(task: Task) -> list[int]:
-    """Return the hosts that have a step to run: pinned ones, and the target's if any step is not.
-
-    A host without a step would never have an outcome, and the task would never close.
-    """
-    places = set(Command.objects.filter(task=task).values_list("host_id", flat=True))
-    hosts = {host for host in places if host}
-    if None in places:
-        target = parse_target(task.target)
-        hosts.update(resolve_target(target=target, allowed_groups=task.allowed_groups))
-    return sorted(hosts)
+def _freeze(task: Task, plan: Plan) -> None:
+    size = settings.DM_BATCH_SIZE
+    pinned_only = set(plan.pinned_only)
+    windows = []
+    for start in range(0, len(plan.hosts), size):
+        hosts = list(plan.hosts[start : start + size])
+        pinned = [host for host in hosts if host in pinned_only]
+        windows.append(
+            TaskWindow(task=task, no=start // size + 1, host_ids=hosts, pinned_ids=pinned)
+        )
+    TaskWindow.objects.bulk_create(windows)
 
 
 def _fail_task(task: Task, error: DomainError) -> None:

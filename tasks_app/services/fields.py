@@ -90,7 +90,7 @@ class Fields:
         if required and isinstance(given, str) and not given.strip():
             self.refuse(name, _("Must not be empty."))
         if one_line and not is_one_line(value):
-            self.refuse(name, _("Must be one line without control characters."))
+            self.refuse(name, _("Must be one line without control or invisible characters."))
         return value
 
     def checked_text(self, value: object, path: str, size_bytes: int | None) -> str:

@@ -14,12 +14,11 @@ from django.utils.translation import gettext as _
 from devops_manager.access import audit
 from devops_manager.lib.errors import Conflict, DomainError, Forbidden, InvalidInput
 from devops_manager.lib.parsers import join_path
-from hosts_app.selectors import allowed_group_ids, resolve_target
+from hosts_app.selectors import allowed_group_ids, resolve_names, resolve_target, usable_hosts
 from hosts_app.targets import Target, to_json
 from tasks_app import cache
 from tasks_app.models import Task
 from tasks_app.queue import submit as queue
-from tasks_app.selectors.targets import usable_hosts
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import (
     CommandDraft,
@@ -82,13 +81,14 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
         draft = parse_changes(value, current=stored) if partial else parse_task(value)
         given = set(value) if isinstance(value, dict) else set()
         allowed = task.allowed_groups
+        target = draft.target
         if given & {"target", "commands"}:
             # What an administrator changes still reaches no further than its creator does.
             if task.created_by_id == actor.user_id:
                 allowed = allowed_group_ids(actor)
             lookup = _Lookup(allowed)
             lookup.find_pinned([draft])
-            lookup.resolve(draft, "")
+            target = lookup.resolve(draft, "").target
             if "commands" in given:
                 ids = iter(queue.new_ids(len(draft.commands)))
                 queue.replace_commands(task.pk, lookup.new_commands(draft, ids))
@@ -96,7 +96,7 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
             name=draft.name,
             description=draft.description,
             priority=draft.priority,
-            target=to_json(draft.target),
+            target=to_json(target),
             allowed_groups=allowed,
             offline_policy=draft.offline_policy,
             delivery_seconds=draft.delivery_seconds,
@@ -208,9 +208,10 @@ def _record_creation(actor: Actor, ids: Sequence[str], drafts: Sequence[TaskDraf
 
 
 class _Resolved(NamedTuple):
-    """The hosts that a target names now, pinned ones included, and the target as JSON."""
+    """The hosts that have steps now, the target with ids for names, and that target as JSON."""
 
     hosts: frozenset[int]
+    target: Target
     encoded: msgspec.Raw
 
 
@@ -232,11 +233,12 @@ class _Lookup:
         target = self._targets.get(draft.target)
         if target is None:
             try:
-                found = resolve_target(target=draft.target, allowed_groups=self._allowed)
+                named = resolve_names(target=draft.target, allowed_groups=self._allowed)
+                found = resolve_target(target=named, allowed_groups=self._allowed)
             except DomainError as error:
                 raise _moved(error, path) from None
-            encoded = msgspec.Raw(msgspec.json.encode(to_json(draft.target)))
-            target = self._targets[draft.target] = _Resolved(frozenset(found), encoded)
+            encoded = msgspec.Raw(msgspec.json.encode(to_json(named)))
+            target = self._targets[draft.target] = _Resolved(frozenset(found), named, encoded)
         if all(command.host is None for command in draft.commands):
             return target
         hosts, pinned = target.hosts, self._pinned_of(draft, path)
@@ -250,7 +252,7 @@ class _Lookup:
                     ]
                 },
             )
-        return _Resolved(hosts | pinned, target.encoded)
+        return _Resolved(hosts | pinned, target.target, target.encoded)
 
     def new_commands(self, draft: TaskDraft, ids: Iterator[str]) -> list[queue.NewCommand]:
         """Return a draft's steps as the queue inserts them; each takes the next of ``ids``."""

@@ -13,7 +13,9 @@ WITH delta AS (
 after AS (
     SELECT
         command.id,
-        CASE WHEN command.host_id IS NULL THEN task.total_hosts ELSE 1 END AS targets,
+        CASE
+            WHEN command.host_id IS NULL THEN task.total_hosts - task.pinned_only_hosts ELSE 1
+        END AS targets,
         command.claimed_rows + coalesce(delta.claimed, 0)
             + command.running_rows + coalesce(delta.running, 0) AS in_flight,
         command.completed_rows + coalesce(delta.completed, 0)

@@ -1,5 +1,6 @@
 -- Purpose: makes the rows of one window of frozen targets, every step on every host that it is for:
---          the first step of a host pending, those after it blocked.
+--          the first step of a host pending, those after it blocked. A host that is there for its
+--          pinned steps only gets no others.
 -- Locks: foreign-key locks on commands; the task is locked already.
 -- Index: idx_commands_task_id, task_windows_pkey, uniq_command_hosts_command_host.
 WITH targets AS (
@@ -7,7 +8,8 @@ WITH targets AS (
         task.id AS task_id,
         task.priority,
         task.delivery_seconds,
-        host_id
+        host_id,
+        host_id = ANY(frozen.pinned_ids) AS pinned_only
     FROM task_windows AS frozen
     INNER JOIN tasks AS task ON frozen.task_id = task.id
     CROSS JOIN LATERAL unnest(frozen.host_ids) AS host_id
@@ -24,7 +26,10 @@ steps AS (
     INNER JOIN commands AS command
         ON
             targets.task_id = command.task_id
-            AND (command.host_id IS NULL OR command.host_id = targets.host_id)
+            AND (
+                command.host_id = targets.host_id
+                OR (command.host_id IS NULL AND NOT targets.pinned_only)
+            )
 ),
 
 made AS (

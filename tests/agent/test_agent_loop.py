@@ -129,6 +129,40 @@ def test_waits_as_long_as_the_server_asks(gateway: FakeGateway, agent: AgentProc
     assert second["time"] - first["time"] >= 1.0
 
 
+@pytest.mark.parametrize("name", ["shop-1", "Shop 数据库"])
+def test_commands_know_the_host_by_the_name_that_the_server_shows(
+    gateway: FakeGateway, agent: AgentProcess, name: str
+) -> None:
+    agent.start()
+    gateway.next_poll()
+    gateway.config["hostname"] = name
+    asking = command('printf %s "$DM_HOSTNAME"')
+    gateway.deliver(asking)
+    assert gateway.result(asking)["stdout"]["head"] == name
+
+
+@pytest.mark.parametrize("name", [7, None, "a\nb", "a\0b", ""])
+def test_a_name_that_is_none_leaves_the_hosts_own(
+    gateway: FakeGateway, agent: AgentProcess, name: Any
+) -> None:
+    agent.settings["HOSTNAME"] = "web-7"
+    gateway.config["hostname"] = name
+    agent.start()
+    assert gateway.next_poll()["host"]["hostname"] == "web-7"
+    asking = command('printf %s "$DM_HOSTNAME"')
+    gateway.deliver(asking)
+    assert gateway.result(asking)["stdout"]["head"] == "web-7"
+
+
+@pytest.mark.parametrize("name", ["two words", "a" * 254, "a\u200bb"])
+def test_a_name_that_the_server_would_refuse_is_not_told(
+    gateway: FakeGateway, agent: AgentProcess, name: str
+) -> None:
+    agent.settings["HOSTNAME"] = name
+    agent.start()
+    assert "hostname" not in gateway.next_poll()["host"]
+
+
 def test_a_lost_report_answer_sends_the_same_result_again(
     gateway: FakeGateway, agent: AgentProcess
 ) -> None:

@@ -151,5 +151,5 @@ def test_groups_are_made_and_deleted_with_audit(staff: Client) -> None:
 def test_a_group_whose_name_would_show_as_another_is_refused(staff: Client) -> None:
     add = reverse("admin:hosts_app_hostgroup_add")
     answer = staff.post(add, {"name": "web\u202egnp", "description": ""})
-    assert "Must be one line without control characters." in html(answer)
+    assert "Must be one line without control or invisible characters." in html(answer)
     assert not HostGroup.objects.exists()

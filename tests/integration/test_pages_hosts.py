@@ -12,6 +12,7 @@ from agents_app.models import EnrollmentToken
 from agents_app.services.enrollment import enroll
 from devops_manager.access.models import ApiToken, AuditEvent, Role
 from hosts_app.models import Host, HostGroup, HostGroupMember, HostHeartbeat
+from hosts_app.services import Description, record_descriptions
 from hosts_app.states import HostStatus
 from tests.pages_world import html, visitor
 from tests.queue_world import FakeAgent, make_hosts, make_task, start
@@ -118,6 +119,69 @@ def test_what_an_agent_says_of_its_host_is_inert() -> None:
         assert not {"\x9b", "\u202e"} & set(text), page
 
 
+def test_a_host_says_that_it_drains_and_how_old_its_figures_are() -> None:
+    (host,) = make_hosts(1)
+    heard(host)
+    HostHeartbeat.objects.update(draining=True, load_at=timezone.now() - timedelta(minutes=3))
+    client = visitor(Role.VIEWER)
+    text = html(client.get(f"/hosts/{host.host_id}"))
+    assert "Draining" in text
+    assert "3\xa0minutes ago" in text.split("Figures of", 1)[1].split("</dd>", 1)[0]
+    assert '<span class="state warn">Draining</span>' in html(client.get("/hosts"))
+    assert f">{host.hostname}<" in html(client.get("/hosts?online=draining"))
+    HostHeartbeat.objects.update(draining=False)
+    assert f">{host.hostname}<" not in html(client.get("/hosts?online=draining"))
+
+
+def test_a_host_is_retired_and_brought_back_from_its_page() -> None:
+    (host,) = make_hosts(1)
+    client = visitor()
+    address = f"/hosts/{host.host_id}"
+    assert "Only an administrator can bring it back." in html(client.get(address))
+    assert "retire" not in html(visitor(Role.OPERATOR, name="other").get(address)).lower()
+    text = html(client.post(f"{address}/retire", follow=True))
+    assert "The host is retired" in text
+    assert "Bring the host back" in text
+    assert f">{host.hostname}<" not in html(client.get("/hosts"))
+    assert f">{host.hostname}<" in html(client.get("/hosts?status=retired"))
+    assert "The host is back" in html(client.post(f"{address}/unretire", follow=True))
+    assert f">{host.hostname}<" in html(client.get("/hosts"))
+    assert "note error" in html(client.post(f"{address}/unretire", follow=True))
+
+
+def test_a_machine_enrolled_again_replaces_its_older_record_from_its_page() -> None:
+    old, new = make_hosts(2)
+    Host.objects.update(machine_id="m-1")
+    Host.objects.filter(pk=old.pk).update(tags=["blue"])
+    text = html(visitor(Role.VIEWER, name="viewer").get(f"/hosts/{new.host_id}"))
+    assert "Other records have this machine" in text
+    assert "Replace the older record" not in text
+    client = visitor()
+    address = f"/hosts/{new.host_id}/replace/{old.host_id}"
+    assert address in html(client.get(f"/hosts/{new.host_id}"))
+    assert "The older record is retired" in html(client.post(address, follow=True))
+    old.refresh_from_db()
+    new.refresh_from_db()
+    assert (old.status, new.tags) == ("retired", ["blue"])
+    assert "Other records" not in html(client.get(f"/hosts/{new.host_id}"))
+
+
+def test_a_rename_is_in_the_trail_of_the_page_and_a_fixed_name_wins() -> None:
+    (host,) = make_hosts(1)
+    record_descriptions([Description(host=host.pk, hostname="web-9")])
+    client = visitor()
+    address = f"/hosts/{host.host_id}"
+    text = html(client.get(address))
+    assert "<h1>web-9</h1>" in text
+    assert f"{host.hostname} → web-9" in text
+    fields = {"display_name": "Shop", "tags": "", "max_concurrency": "5"}
+    text = html(client.post(f"{address}/change", fields, follow=True))
+    assert "<h1>Shop</h1>" in text
+    assert "web-9" in text.split("Name on the host", 1)[1].split("</dd>", 1)[0]
+    bad = html(client.post(f"{address}/change", {**fields, "display_name": "a\u200bb"}))
+    assert "Must be one line without control or invisible characters." in bad
+
+
 def test_an_administrator_changes_a_host() -> None:
     (host,) = make_hosts(1)
     HostGroup.objects.create(name="edge")
@@ -185,7 +249,7 @@ def test_an_api_token_is_shown_once_and_revoked() -> None:
     assert AuditEvent.objects.filter(action="token.revoke").count() == 1
     forged = client.post("/tokens", {"name": "x\u202ey", "role": "viewer", "expires": ""})
     assert forged.status_code == 400
-    assert "Must be one line without control characters." in html(forged)
+    assert "Must be one line without control or invisible characters." in html(forged)
     wider = client.post("/tokens", {"name": "x", "role": "admin", "expires": ""})
     assert wider.status_code == 400
     other = visitor(Role.OPERATOR, name="other")

@@ -149,6 +149,19 @@ def test_the_preview_shows_the_hosts_and_starts_nothing() -> None:
     assert not Task.objects.exists()
 
 
+def test_the_preview_says_which_hosts_run_which_steps() -> None:
+    one, two, three = make_hosts(3)
+    form = task_form(one, two, steps=2, act="preview")
+    form |= {"s1-body": "echo 2", "s1-host": str(three.host_id)}
+    text = html(send(visitor(), form))
+    assert "3 hosts" in text
+    assert "Step 1: 2 hosts" in text
+    assert "Step 2: 1 host" in text
+    pinned = text.split("Run only the steps that are for them:", 1)[1].split("</p>", 1)[0]
+    assert three.hostname in pinned
+    assert two.hostname not in pinned
+
+
 def test_hosts_are_found_by_search_and_by_pasted_names() -> None:
     hosts = make_hosts(3)
     client = visitor()

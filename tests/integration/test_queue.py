@@ -75,15 +75,40 @@ def test_a_step_that_may_fail_lets_the_next_one_run() -> None:
     assert task.status == "failed"
 
 
-def test_a_pinned_step_runs_on_its_host_only_and_that_host_joins_the_targets() -> None:
+def test_a_pinned_step_runs_on_its_host_only_and_that_host_runs_no_other() -> None:
     one, two = make_hosts(2)
     task = start(make_task([one], commands=[{"body": "a"}, {"body": "b", "host": two}]))
     assert [(r.host_id, r.position, r.status) for r in CommandHost.objects.order_by("id")] == [
         (one.pk, 1, "pending"),
-        (two.pk, 1, "pending"),
-        (two.pk, 2, "blocked"),
+        (two.pk, 2, "pending"),
     ]
-    assert task.total_hosts == 2
+    assert (task.total_hosts, task.pinned_only_hosts) == (2, 1)
+    for host in (two, one):
+        agent = FakeAgent(host)
+        agent.report(only(agent.poll()).fence)
+    task.refresh_from_db()
+    assert (task.status, task.completed_hosts) == ("completed", 2)
+    steps = Command.objects.filter(task=task).order_by("position")
+    assert [step.status for step in steps] == ["completed", "completed"]
+
+
+def test_a_step_ends_with_the_last_of_its_own_hosts() -> None:
+    one, two, three = make_hosts(3)
+    task = start(make_task([one, two], commands=[{"body": "a"}, {"body": "b", "host": three}]))
+    agents = [FakeAgent(host) for host in (one, two)]
+    for agent, status in zip(agents, ("running", "completed"), strict=True):
+        agent.report(only(agent.poll()).fence)
+        assert Command.objects.get(task=task, position=1).status == status
+    task.refresh_from_db()
+    assert task.status == "running"
+
+
+def test_a_pinned_host_that_the_target_names_runs_all_steps() -> None:
+    one, two = make_hosts(2)
+    task = start(make_task([one, two], commands=[{"body": "a"}, {"body": "b", "host": two}]))
+    rows = CommandHost.objects.order_by("host_id", "position")
+    assert [(r.host_id, r.position) for r in rows] == [(one.pk, 1), (two.pk, 1), (two.pk, 2)]
+    assert (task.total_hosts, task.pinned_only_hosts) == (2, 0)
 
 
 def test_slots_are_counted_by_the_server_and_priority_goes_first() -> None:

@@ -116,6 +116,11 @@ CHECKS: dict[str, str] = {
         SELECT r.id FROM commands_hosts r WHERE NOT EXISTS (
             SELECT FROM task_windows w WHERE w.task_id = r.task_id
             AND r.host_id = ANY(w.host_ids))""",
+    "8 a host that is only pinned to runs no other step": """
+        SELECT r.id FROM commands_hosts r JOIN commands c ON c.id = r.command_id
+        WHERE c.host_id IS NULL AND EXISTS (
+            SELECT FROM task_windows w WHERE w.task_id = r.task_id
+            AND r.host_id = ANY(w.pinned_ids))""",
     "8 a row's host is there": """
         SELECT r.id FROM commands_hosts r WHERE NOT EXISTS (
             SELECT FROM hosts h WHERE h.id = r.host_id)""",

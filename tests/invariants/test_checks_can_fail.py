@@ -34,6 +34,7 @@ BREAKS = {
     "7 no host": "UPDATE hosts SET max_concurrency = 1",
     "7 no more tasks": "",
     "8 a row belongs": "UPDATE task_windows SET host_ids = '{}'",
+    "8 a host that is only pinned": "UPDATE task_windows SET pinned_ids = host_ids",
     "8 a row's host": "UPDATE commands_hosts SET host_id = 999999 WHERE status = 'canceled'",
     "9 output": "UPDATE command_outputs SET stdout_head = repeat('x', 300000)::bytea",
     "10 every frozen": "UPDATE task_windows SET host_ids = host_ids || 999999",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -155,6 +157,96 @@ def test_an_agent_that_lost_the_answer_gets_the_same_host(gateway: GatewayProces
     assert AuditEvent.objects.filter(action="host.enroll_again").count() == 1
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "at once"])
+def test_clones_of_one_image_become_hosts_of_their_own(
+    gateway: GatewayProcess, together: bool
+) -> None:
+    token, plain = make_token(auto_approve=True)
+    bodies = [machine(plain, hostname=f"web-{no}") for no in (1, 2, 3)]
+    if together:
+        meet = threading.Barrier(3)
+
+        def at_once(body: dict[str, Any]) -> Reply:
+            meet.wait()
+            return enroll(gateway, body)
+
+        with ThreadPoolExecutor(3) as threads:
+            replies = list(threads.map(at_once, bodies))
+    else:
+        replies = [enroll(gateway, body) for body in bodies]
+    assert [reply.status for reply in replies] == [201] * 3
+    assert len({reply.json["host_id"] for reply in replies}) == 3
+    for _ in range(2):
+        assert [agent_of(gateway, reply).poll().status for reply in replies] == [200] * 3
+    token.refresh_from_db()
+    assert token.used_count == 3
+
+
+def test_clones_that_kept_the_name_too_differ_by_their_address(gateway: GatewayProcess) -> None:
+    _token, plain = make_token(auto_approve=True)
+    replies = [enroll(gateway, machine(plain, ip=f"192.0.2.{no}")) for no in (7, 8)]
+    assert len({reply.json["host_id"] for reply in replies}) == 2
+    assert [agent_of(gateway, reply).poll().status for reply in replies] == [200] * 2
+
+
+def test_a_clone_beyond_the_tokens_uses_is_refused_and_locks_nobody_out(
+    gateway: GatewayProcess,
+) -> None:
+    _token, plain = make_token(auto_approve=True, max_uses=1)
+    first = enroll(gateway, machine(plain), "198.51.100.8")
+    second = enroll(gateway, machine(plain, hostname="web-2"), "198.51.100.8")
+    assert (second.status, second.code) == (401, "enrollment_token_invalid")
+    assert agent_of(gateway, first).poll().status == 200
+
+
+def test_retries_at_once_get_one_host(gateway: GatewayProcess) -> None:
+    token, plain = make_token(auto_approve=True)
+    meet = threading.Barrier(3)
+
+    def again(_no: int) -> Reply:
+        meet.wait()
+        return enroll(gateway, machine(plain))
+
+    with ThreadPoolExecutor(3) as threads:
+        replies = list(threads.map(again, range(3)))
+    assert len({reply.json["host_id"] for reply in replies}) == 1
+    token.refresh_from_db()
+    assert token.used_count == 1
+
+
+@pytest.mark.parametrize(
+    "machine_id",
+    [
+        "uninitialized",
+        "Uninitialized",
+        "",
+        " ",
+        "0" * 32,
+        "f" * 32,
+        "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+        "00000000-0000-0000-0000-000000000000",
+        "----",
+        "none",
+        "None",
+        "Not Specified",
+        "To be filled by O.E.M.",
+        "03000200-0400-0500-0006-000700080009",
+        "{00020003-0004-0005-0006-000700080009}",
+    ],
+)
+def test_a_machine_id_that_says_nothing_is_none(gateway: GatewayProcess, machine_id: str) -> None:
+    _token, plain = make_token(auto_approve=True)
+    replies = [
+        enroll(gateway, machine(plain, machine_id=machine_id, hostname=name))
+        for name in ("web-1", "web-2", "web-2")
+    ]
+    assert [reply.status for reply in replies] == [201] * 3
+    assert len({reply.json["host_id"] for reply in replies}) == 3
+    assert set(Host.objects.values_list("machine_id", flat=True)) == {""}
+    assert [agent_of(gateway, reply).poll().status for reply in replies] == [200] * 3
+    assert not Host.objects.filter(quarantined_at__isnull=False).exists()
+
+
 def test_a_host_that_was_heard_is_not_given_to_another_machine(gateway: GatewayProcess) -> None:
     _token, plain = make_token()
     first = enroll(gateway, machine(plain))
@@ -181,7 +273,9 @@ def test_another_token_gives_another_host(gateway: GatewayProcess) -> None:
         ({"hostname": "a\0b"}, "hostname"),
         ({"hostname": "h" * 254}, "hostname"),
         ({"machine_id": "m" * 65}, "machine_id"),
-        ({"machine_id": ""}, "machine_id"),
+        ({"machine_id": "a\u200bb"}, "machine_id"),
+        ({"hostname": "web\u200b-1"}, "hostname"),
+        ({"hostname": "web\u202e-1"}, "hostname"),
         ({"os": 12}, "os"),
         ({"arch": None}, "arch"),
         ({"agent_version": "\n"}, "agent_version"),

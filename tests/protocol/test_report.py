@@ -253,14 +253,6 @@ def test_all_results_of_one_request_get_verdicts_in_their_order(agent: Agent) ->
     assert found == ["accepted", "duplicate", "unknown", "accepted"]
 
 
-def test_the_same_fence_twice_in_one_request_is_refused(agent: Agent) -> None:
-    (fence,) = delivered(agent)
-    reply = agent.report(result(fence), result(fence))
-    assert (reply.status, reply.code) == (400, "invalid_request")
-    assert "results[1].fence" in reply.json["errors"]
-    assert row(fence).status == "running"
-
-
 def test_more_than_a_hundred_results_are_refused(agent: Agent) -> None:
     many = [result(f"00000000-0000-4000-8000-{at:012}") for at in range(101)]
     reply = agent.report(*many)

@@ -12,6 +12,10 @@ from agents_app.gateway.messages import EnrollMessage
 GOOD = {"token": "t", "hostname": "web-1", "os": "Debian 12", "arch": "x86_64", "machine_id": "m"}
 # A control character, a C1 escape (CSI), bidi override, isolate and mark, line separator.
 FORGING = ["a\nb", "a\x9b31mb", "a\u202eb", "a\u2066b", "a\u200fb", "a\u2028b"]
+# What shows nothing: zero-width space and joiner, soft hyphen, word joiner, byte order mark, a
+# variation selector, a tag character, a Hangul filler, an empty Braille cell.
+FORGING += ["a\u200bb", "a\u200db", "a\u00adb", "a\u2060b", "a\ufeffb", "a\ufe0fb"]
+FORGING += ["a\U000e0041b", "a\u3164b", "a\u2800b"]
 
 
 def enroll(**fields: Any) -> EnrollMessage:

@@ -85,7 +85,12 @@ class HostListFilter(forms.Form):
     status = _choice(_("Status"), HostStatus.choices)
     online = _choice(
         _("Connection"),
-        [("yes", _("Online")), ("no", _("Offline")), ("quarantined", _("Quarantined"))],
+        [
+            ("yes", _("Online")),
+            ("no", _("Offline")),
+            ("draining", _("Draining")),
+            ("quarantined", _("Quarantined")),
+        ],
     )
     group = _text(_("Group"), list="group-names")
     tag = _text(_("Tag"), list="tags")

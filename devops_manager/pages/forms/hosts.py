@@ -33,6 +33,12 @@ def ticked(texts: Sequence[str]) -> list[UUID]:
 class HostForm(forms.Form):
     """What an administrator may change of a host."""
 
+    display_name = forms.CharField(
+        label=gettext_lazy("Display name"),
+        required=False,
+        max_length=253,
+        help_text=gettext_lazy("Shown in place of the host's own name. Empty: its own name."),
+    )
     tags = forms.CharField(
         label=gettext_lazy("Tags"),
         required=False,
@@ -71,4 +77,5 @@ class HostForm(forms.Form):
             tags=data["tags"],
             groups=tuple(data["groups"]),
             max_concurrency=data["max_concurrency"],
+            display_name=data["display_name"],
         )

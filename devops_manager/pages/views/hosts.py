@@ -21,6 +21,7 @@ from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.listing import asked_page, list_rows, listing_of
 from devops_manager.pages.live import OTHERWISE
 from hosts_app import services
+from hosts_app.selectors import same_machine
 from tasks_app.selectors.rows import host_tasks
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _form(actor: Actor, host: Host) -> HostForm:
             "tags": ", ".join(map(str, host.tags)),
             "groups": [group.name for group in host.groups.all()],
             "max_concurrency": host.max_concurrency,
+            "display_name": host.display_name,
         },
     )
 
@@ -112,6 +114,7 @@ def _show_host(
         "heartbeat": getattr(host, "heartbeat", None),
         "facts": sorted((str(key), value) for key, value in (host.facts or {}).items()),
         "form": form,
+        "same_machine": same_machine(host),
         "listing": listing_of(given),
         "set_aside": set_aside_requests(host_id=host.host_id),
         "events": reads.trail_of(object_type="host", object_id=host.host_id, most=20),
@@ -188,3 +191,30 @@ def host_revoke(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpRespon
     """Refuse the host's credential from now on."""
     done = _("The credential is refused from now on; enrol the agent again to let it back in.")
     return _one(request, actor, host_id, services.revoke_credential, done)
+
+
+@page("POST", roles=ADMINS)
+def host_retire(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpResponse:
+    """Take the host out for good; its history stays."""
+    done = _("The host is retired: it is in no list and no target any more.")
+    return _one(request, actor, host_id, services.retire_host, done)
+
+
+@page("POST", roles=ADMINS)
+def host_unretire(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpResponse:
+    """Bring a retired host back."""
+    done = _("The host is back, in the state that it had before it was retired.")
+    return _one(request, actor, host_id, services.unretire_host, done)
+
+
+@page("POST", roles=ADMINS)
+def host_replace(
+    request: HttpRequest, actor: Actor, host_id: UUID, replaced_id: UUID
+) -> HttpResponse:
+    """Let the host take the place of an older record of its machine."""
+    return act(
+        request,
+        lambda: services.replace_host(actor=actor, host_id=host_id, replaced_id=replaced_id),
+        done=_("The older record is retired; what it had was carried over."),
+        back_to=reverse("host_detail", args=[host_id]),
+    )

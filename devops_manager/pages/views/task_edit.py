@@ -26,10 +26,9 @@ from devops_manager.pages.forms.task import (
 )
 from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.once import make_once
-from hosts_app.selectors import allowed_group_ids
-from hosts_app.targets import parse_target
-from tasks_app.selectors.plans import count_offline, reach_of
-from tasks_app.selectors.targets import usable_hosts
+from hosts_app.selectors import allowed_group_ids, preview_plan
+from hosts_app.targets import parse_pins, parse_target
+from tasks_app.selectors.plans import count_offline
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import draft_warnings, parse_task
 from tasks_app.services.ownership import may_change, require_owner
@@ -71,12 +70,16 @@ class Picker:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Which hosts a target means now."""
+    """Which hosts a target means now, and how many of them run each step.
+
+    ``pinned_only``: the names of hosts that run only what is pinned to them.
+    """
 
     count: int
     offline: int
     hosts: Sequence[reads.HostChoice]
-    pinned_only: int
+    steps: Sequence[int] = ()
+    pinned_only: Sequence[str] = ()
 
     @property
     def more(self) -> int:
@@ -254,34 +257,25 @@ def _add_names(request: HttpRequest, actor: Actor, entry: Entry) -> Faults:
 
 
 def _preview(actor: Actor, entry: Entry) -> tuple[Preview | None, Faults]:
-    allowed = allowed_group_ids(actor)
     try:
-        reach = reach_of(
+        found = preview_plan(
             target=parse_target(target_of(entry)),
-            pins=_pins(entry, allowed),
-            allowed_groups=allowed,
+            pins=parse_pins(entry.steps),
+            allowed_groups=allowed_group_ids(actor),
         )
     except DomainError as error:
         return None, {name: list(texts) for name, texts in error.fields.items()}
-    keys = reach.hosts
+    keys = found.plan.hosts
     return (
         Preview(
             count=len(keys),
             offline=count_offline(keys),
             hosts=reads.hosts_by_key(keys, most=PREVIEW_AT_MOST),
-            pinned_only=len(reach.pinned_only),
+            steps=found.plan.step_hosts,
+            pinned_only=[host.hostname for host in found.pinned_only],
         ),
         {},
     )
-
-
-def _pins(entry: Entry, allowed: Sequence[int] | None) -> list[int | None]:
-    """Return for each step its host (primary key), or None for the target's."""
-    texts = [step["host"] for step in entry.steps]
-    ids = reads.ids_of(filter(None, texts))
-    found = usable_hosts(ids, allowed_groups=allowed)
-    known = {str(host_id): key for host_id, key in found.items()}
-    return [known.get(text) if text else None for text in texts if not text or text in known]
 
 
 def _host_picker(request: HttpRequest, actor: Actor, entry: Entry, name: str) -> Picker:
