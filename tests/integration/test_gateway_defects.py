@@ -14,7 +14,7 @@ from django.db import OperationalError
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Caller
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
-from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
+from agents_app.gateway.heartbeats import Arrival, Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response
 from tasks_app.records import Answer
 from tests.factories import make_host, started_task
@@ -168,7 +168,7 @@ def test_what_cannot_be_written_leaves_nothing_for_the_garbage_collector() -> No
         results = (messages.ResultMessage(uuid.UUID(int=2), "completed", 0),)
         report = messages.ReportMessage(results)
         assert (await parts.reports.serve(report, caller, None)).status == 503
-        beat = heartbeat_of(1, messages.HeartbeatMessage())
+        beat = heartbeat_of(1, messages.HeartbeatMessage(), Arrival.now())
         beats = Heartbeats(database, batch_limit=1)
         with suppress(DatabaseAway):
             await beats.record(beat)
