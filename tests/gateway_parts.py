@@ -20,6 +20,7 @@ from agents_app.gateway.heartbeats import Arrival, Heartbeats
 from agents_app.gateway.http import Problem, Response
 from agents_app.gateway.live_output import LiveOutput
 from agents_app.gateway.polls import Polls
+from agents_app.gateway.report_body import Report
 from agents_app.gateway.reports import Reports
 from agents_app.gateway.suspects import Suspects
 from agents_app.gateway.waiters import Hosts
@@ -82,7 +83,7 @@ class Parts:
         """Report that these commands completed; return the verdicts."""
         items = tuple(messages.ResultMessage(UUID(fence), "completed", 0) for fence in fences)
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        message = messages.ReportMessage(items)
+        message = Report(items, ())
         prepared = self.reports.prepare(message, caller_of(host))
         assert self.reports.take(prepared, answer.set_result) is None
         response = await asyncio.wait_for(answer, 10)

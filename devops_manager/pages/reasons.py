@@ -24,6 +24,7 @@ SENTENCES = {
     # of the server, for a task
     "empty_target": _("No host was left in the target when the task's turn came."),
     "unknown_target": _("Something that the target names was gone when the task's turn came."),
+    "ambiguous_target": _("Several hosts had a name in the target when the task's turn came."),
     "group_not_granted": _("The target names groups that are not granted to the task's creator."),
     # of the agent
     "agent_error": _("The agent failed while it ran the command; its log says why."),

@@ -258,7 +258,7 @@ class StepHostsSerializer(serializers.Serializer[Any]):
     hosts = serializers.IntegerField()
 
 
-class NamedHostSerializer(serializers.Serializer[Any]):
+class PinnedHostSerializer(serializers.Serializer[Any]):
     """A host, named."""
 
     host_id = serializers.UUIDField()

@@ -222,7 +222,7 @@ class TargetPreviewView(APIView):
             "PreviewedHosts",
             serializers.HostSerializer,
             steps=serializers.StepHostsSerializer(many=True),
-            pinned_only=serializers.NamedHostSerializer(many=True),
+            pinned_only=serializers.PinnedHostSerializer(many=True),
         ),
         tags=["hosts"],
     )

@@ -64,7 +64,7 @@ def test_every_value_of_a_filter_is_looked_at(api: Api, query: str) -> None:
 
 
 def test_what_is_wrong_beyond_a_hundred_places_is_told_of_in_the_detail(api: Api) -> None:
-    hosts = {"hosts": ["x"] * 10_000}
+    hosts = {"hosts": [" x"] * 10_000}
     tasks = [{"name": "x", "target": hosts, "commands": [{"body": "true"}]}] * 75
     answer = api.client.post("/api/v1/tasks/bulk", json.dumps({"tasks": tasks}), content_type=JSON)
     assert answer.status_code == 400

@@ -14,7 +14,7 @@ from django.db import OperationalError
 from agents_app.gateway import messages
 from agents_app.gateway.authentication import Caller
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
-from agents_app.gateway.heartbeats import Heartbeats, heartbeat_of
+from agents_app.gateway.heartbeats import Arrival, Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response
 from tasks_app.records import Answer
 from tests.factories import make_host, started_task
@@ -103,9 +103,7 @@ def test_an_answer_that_meets_a_defect_leaves_the_others_of_its_batch_alone(
         for host, reply in zip(hosts, replies, strict=True):
             (fence,) = await fences_of(Client(parts, host))
             results = (messages.ResultMessage(uuid.UUID(fence), "completed", 0),)
-            parts.reports.take(
-                parts.reports.prepare(messages.ReportMessage(results), caller_of(host)), reply
-            )
+            parts.reports.take(parts.reports.prepare(Report(results, ()), caller_of(host)), reply)
         await parts.reports.finish()
 
     asyncio.run(scene())
@@ -126,9 +124,7 @@ def test_a_batch_that_meets_a_defect_is_answered_and_logged_once(
         for host in range(3):
             caller = Caller(host=host, host_id=uuid.UUID(int=host), generation=1)
             results = (messages.ResultMessage(uuid.UUID(int=9 + host), "completed", 0),)
-            parts.reports.take(
-                parts.reports.prepare(messages.ReportMessage(results), caller), told.append
-            )
+            parts.reports.take(parts.reports.prepare(Report(results, ()), caller), told.append)
         await parts.reports.finish()
 
     asyncio.run(scene())
@@ -170,11 +166,11 @@ def test_what_cannot_be_written_leaves_nothing_for_the_garbage_collector() -> No
         parts = Parts(database)
         caller = Caller(host=1, host_id=uuid.UUID(int=1), generation=1)
         results = (messages.ResultMessage(uuid.UUID(int=2), "completed", 0),)
-        report = messages.ReportMessage(results)
+        report = Report(results, ())
         assert (
             await parts.reports.serve(parts.reports.prepare(report, caller), None)
         ).status == 503
-        beat = heartbeat_of(1, messages.HeartbeatMessage())
+        beat = heartbeat_of(1, messages.HeartbeatMessage(), Arrival.now())
         beats = Heartbeats(database, batch_limit=1)
         with suppress(DatabaseAway):
             await beats.record(beat)
