@@ -49,6 +49,7 @@ class Front:
 @contextmanager
 def nginx_in_front(directory: Path, *, web_port: int, gateway_port: int) -> Iterator[Front]:
     """Run the files of deploy/nginx with other ports and places, and nothing else changed."""
+    assert NGINX.exists(), "this test needs nginx (Debian: apt install nginx-light)"
     port, plain_port = free_port(), free_port()
     make = [str(SHIPPED / "make-certificate.sh"), str(directory), "localhost,127.0.0.1,[::1]"]
     subprocess.run(make, check=True)

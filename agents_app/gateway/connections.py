@@ -138,11 +138,8 @@ class AgentConnection(asyncio.Protocol):
         else:
             if self._scope is None and self._head_bytes > HEAD_BYTES:
                 self._refuse(problem_of(431, f"a head may have {HEAD_BYTES} bytes"))
-            elif self._scope is None:
-                if first:
-                    self.deadline = self._loop.time() + settings.DM_HEAD_TIMEOUT_SECONDS
-            elif not self._complete and self.deadline == math.inf:
-                self.deadline = self._loop.time() + settings.DM_BODY_TIMEOUT_SECONDS
+            elif self._scope is None and first:
+                self.deadline = self._loop.time() + settings.DM_HEAD_TIMEOUT_SECONDS
 
     def pause_writing(self) -> None:
         """Have ``send`` wait, and read nothing more: the client does not read."""
@@ -245,7 +242,7 @@ class AgentConnection(asyncio.Protocol):
         """Hand the request to the application; its body follows."""
         if self._scope is not None:
             return
-        self.deadline = math.inf
+        self.deadline = self._loop.time() + settings.DM_BODY_TIMEOUT_SECONDS
         if not self._parser.should_keep_alive():
             self._close = True
         headers, self._headers = self._headers, []

@@ -54,6 +54,7 @@ class WebWorker(Worker):  # type: ignore[misc]  # it has no types
     ``--threads`` requests are served at once; ``--keep-alive`` is gunicorn's.
     """
 
+    alive: bool
     _poller: selectors.BaseSelector
     _threads: concurrent.futures.ThreadPoolExecutor
     _connections: Deadlines

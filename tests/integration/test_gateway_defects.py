@@ -16,6 +16,7 @@ from agents_app.gateway.authentication import Caller
 from agents_app.gateway.database import DatabaseAway, DatabaseThreads
 from agents_app.gateway.heartbeats import Arrival, Heartbeats, heartbeat_of
 from agents_app.gateway.http import Response
+from agents_app.gateway.report_body import Report
 from tasks_app.records import Answer
 from tests.factories import make_host, started_task
 from tests.gateway_parts import Client, Parts, caller_of, fences_of, in_database

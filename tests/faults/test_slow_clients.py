@@ -68,14 +68,13 @@ def token(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.timeout(120)
 def test_nobody_waits_for_the_slow_clients_of_web(web: GatewayProcess, token: str) -> None:
     kinds = manners("/api/v1/tasks", LARGE_FILE, 10_000_000)
+    asked = ["/healthz", "/api/v1/tasks"]
+    headers = {"authorization": f"Bearer {token}"}
+    before = slowest_answer(web.port, asked, seconds=2, headers=headers)
     with slow_clients(web.port, CONNECTIONS, kinds) as slow:
-        slowest = slowest_answer(
-            web.port,
-            ["/healthz", "/api/v1/tasks"],
-            seconds=2 * (BODY + SLACK),
-            headers={"authorization": f"Bearer {token}"},
-        )
-    assert slowest < 1.0
+        slowest = slowest_answer(web.port, asked, seconds=2 * (BODY + SLACK), headers=headers)
+    # what else the machine does counts for both
+    assert slowest < 1.0 + before
     for name in ("says nothing", *HEADS):
         assert slow.longest(name) < HEAD + SLACK, name
     for name in (*BODIES, "never reads"):
@@ -88,11 +87,11 @@ def test_nobody_waits_for_the_slow_clients_of_web(web: GatewayProcess, token: st
 @pytest.mark.timeout(120)
 def test_nobody_waits_for_the_slow_clients_of_the_gateway(gateway: GatewayProcess) -> None:
     kinds = manners("/agent/v1/enroll", "/healthz", 60_000)
+    asked = ["/healthz", "/readyz"]
+    before = slowest_answer(gateway.port, asked, seconds=2, headers={})
     with slow_clients(gateway.port, CONNECTIONS, kinds) as slow:
-        slowest = slowest_answer(
-            gateway.port, ["/healthz", "/readyz"], seconds=2 * (BODY + SLACK), headers={}
-        )
-    assert slowest < 1.0
+        slowest = slowest_answer(gateway.port, asked, seconds=2 * (BODY + SLACK), headers={})
+    assert slowest < 1.0 + before
     for name in ("says nothing", *HEADS):
         assert slow.longest(name) < HEAD + SLACK, name
     for name in (*BODIES, "never reads"):
