@@ -24,6 +24,8 @@ ALLOWED_HOSTS = env.words("DM_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("DM_CSRF_TRUSTED_ORIGINS")
 # Behind TLS: cookies only over HTTPS, plain requests redirected, HSTS.
 DM_TLS = env.flag("DM_TLS", default=False)
+# Whose X-Forwarded-For, Forwarded and X-Forwarded-Proto are believed, by web and gateway: nobody's.
+DM_TRUSTED_PROXIES = env.proxies("DM_TRUSTED_PROXIES", env.words("DM_TRUSTED_PROXIES"))
 # The address that agents and their install script use.
 DM_GATEWAY_URL = env.text("DM_GATEWAY_URL", "http://127.0.0.1:50051")
 
@@ -51,6 +53,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "devops_manager.lib.requests.ClientMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "devops_manager.lib.requests.RequestIdMiddleware",
