@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents_app import protocol
@@ -122,12 +123,15 @@ def _lock_token(token: str) -> EnrollmentToken:
     if prefix is None:
         raise _refused()
     stored = (
-        EnrollmentToken.objects.select_for_update(no_key=True)
+        EnrollmentToken.objects.select_related("made_with__parent")
+        .select_for_update(no_key=True, of=("self",))
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
         .filter(prefix=prefix, revoked_at__isnull=True)
         .first()
     )
     if stored is None or not secrets.matches(token, stored.secret_hash):
+        raise _refused()
+    if stored.made_with is not None and not stored.made_with.is_good(timezone.now()):
         raise _refused()
     return stored
 

@@ -71,7 +71,8 @@ class ApiTokenAdmin(RecordAdmin):
     list_select_related = ("owner",)
     ordering = ("-id",)
     fields = (
-        "name", "prefix", "owner", "role", "created_at", "expires_at", "revoked_at", "last_used_at",
+        "name", "prefix", "owner", "role", "manages_tokens", "parent", "created_at", "expires_at",
+        "revoked_at", "last_used_at",
     )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest) -> bool:
