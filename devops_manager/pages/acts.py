@@ -16,6 +16,8 @@ ACTS: dict[str, Any] = {
     "task.update": _("Changed the task"),
     "task.delete": _("Deleted the task"),
     "task.start": _("Started the task"),
+    "task.leave_out": _("Left hosts out whose grant was revoked"),
+    "task.fail": _("Ended the task: it could not run in its turn"),
     "task.stop": _("Stopped the task"),
     "task.cancel": _("Canceled the task"),
     "host.enroll": _("Enrolled the host"),

@@ -27,15 +27,17 @@ def start_task(*, actor: Actor, task_id: UUID) -> Task:
     """Start a pending task: it runs when there is room, else it waits in the queue.
 
     Returns the task, running or queued. Its fan-out begins after the commit. Concurrent starts take
-    turns on the admission lock, so that no more run than may. Raises NotFound; Conflict
-    ``illegal_transition`` unless it is pending; InvalidInput for a target that is empty or names
-    what is gone; LimitReached ``queue_full``, and then the task stays pending.
+    turns on the admission lock, so that no more run than may. Hosts that its creator may use no
+    more are left out. Raises NotFound; Conflict ``illegal_transition`` unless it is pending,
+    ``grants_revoked`` when no host is left, ``creator_…`` when its creator may run nothing any
+    more; InvalidInput for a target that is empty or names what is gone; LimitReached
+    ``queue_full``. Then the task stays pending.
     """
     lock_admission()
     task = _lock_task(task_id)
     if task.status != TaskStatus.PENDING:
         raise _not_from(task, _("Only a task that has not been started can be started."))
-    queue_task(task)
+    queue_task(task, actor=actor)
     return _done(actor, task, "task.start", before=task.status)
 
 
