@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from agents_app import protocol
 from agents_app.models import EnrollmentToken
 from agents_app.services.credentials import issue_credential
-from devops_manager.access import audit
+from devops_manager.access import audit, bounded_audit
 from devops_manager.access.actors import Actor
 from devops_manager.access.models import AuditEvent, Role
 from devops_manager.lib import secrets
@@ -91,6 +91,20 @@ def enroll(
         credential = issue_credential(host=host, enrolled_with=stored)
         _record(host, stored, again=again, source_ip=_address_or_none(source_ip))
     return Enrolled(host_id=host.host_id, credential=credential, status=host.status)
+
+
+def record_refusal(*, token: str, hostname: str, source_ip: str | None, source: str) -> None:
+    """Audit an enrollment that was refused, bounded for each source; never the token itself."""
+    prefix = secrets.split(token, protocol.ENROLLMENT_TOKEN_PREFIX) or ""
+    known = EnrollmentToken.objects.filter(prefix=prefix).values_list("token_id", flat=True).first()
+    bounded_audit.record_bounded(
+        actor=bounded_audit.stranger(AuditEvent.ActorKind.AGENT, _address_or_none(source_ip)),
+        action="host.enroll_refused",
+        object_type="enrollment_token",
+        object_id=str(known or ""),
+        source=source,
+        after={"hostname": hostname},
+    )
 
 
 def _refused() -> Forbidden:

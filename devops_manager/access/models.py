@@ -126,6 +126,31 @@ class AuditEvent(models.Model):
         return f"{self.action} {self.object_type} {self.object_id}"
 
 
+class AuditCount(models.Model):
+    """How often a stranger caused an event since its minute began (``bounded_audit``)."""
+
+    action = models.CharField(max_length=64)
+    source = models.CharField(max_length=64)
+    actor_kind = models.CharField(max_length=8)
+    actor = models.CharField(max_length=200)
+    source_ip = models.GenericIPAddressField(null=True)
+    since = models.DateTimeField()
+    events = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "audit_counts"
+        verbose_name = _("audit count")
+        verbose_name_plural = _("audit counts")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["action", "source"], name="uniq_audit_counts_action_source"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.source}"
+
+
 class IdempotencyKey(models.Model):
     """One ``Idempotency-Key`` of one actor, and the answer to give again.
 

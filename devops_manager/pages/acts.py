@@ -22,6 +22,7 @@ ACTS: dict[str, Any] = {
     "task.cancel": _("Canceled the task"),
     "host.enroll": _("Enrolled the host"),
     "host.enroll_again": _("Enrolled the host again"),
+    "host.enroll_refused": _("Refused an enrollment"),
     "host.approve": _("Approved the host"),
     "host.reject": _("Rejected the host"),
     "host.update": _("Changed the host"),
