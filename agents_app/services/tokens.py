@@ -51,16 +51,11 @@ def create_enrollment_token(
     """Make a token with which hosts may enrol; return it with its secret, which is kept nowhere.
 
     New hosts join ``groups`` (names). ``None`` is no limit of uses, and no expiry. A token that an
-    API token made ends with that one. Raises InvalidInput naming ``groups`` that do not exist, an
-    ``expires_at`` that has passed or is later than the API token's, and a ``name`` that is no line
-    of text.
+    API token made ends with that one. Raises InvalidInput naming the fields.
     """
     require_one_line({"name": name})
-    found = {group.name: group for group in HostGroup.objects.filter(name__in=groups)}
     wrong: dict[str, list[str]] = {}
-    unknown = [name for name in groups if name not in found]
-    if unknown:
-        wrong["groups"] = [_("unknown group: %s") % group for group in unknown]
+    found = _groups(groups, wrong)
     maker = ApiToken.objects.filter(pk=actor.token_id).first() if actor.token_id else None
     end, fault = _expiry(expires_at, maker)
     if fault:
@@ -94,6 +89,15 @@ def create_enrollment_token(
         },
     )
     return token, secret.plain
+
+
+def _groups(names: Sequence[str], wrong: dict[str, list[str]]) -> dict[str, HostGroup]:
+    """Return the groups by name; names of none are noted."""
+    found = {group.name: group for group in HostGroup.objects.filter(name__in=names)}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        wrong["groups"] = [_("unknown group: %s") % name for name in unknown]
+    return found
 
 
 def _expiry(

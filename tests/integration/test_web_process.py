@@ -54,10 +54,11 @@ http {{
 """
 
 
-def make_person(name: str) -> None:
+def make_people(*names: str) -> None:
     # The tests' own settings have a fast hash; the process has the real ones.
     hashed = BoundedArgon2PasswordHasher().encode(PASSWORD, "saltsaltsaltsaltsalt12")
-    User.objects.create(username=name, password=hashed, role=Role.ADMIN)
+    for name in names:
+        User.objects.create(username=name, password=hashed, role=Role.ADMIN)
 
 
 @contextmanager
@@ -91,14 +92,14 @@ def nginx_before(web: WebProcess, prefix: Path) -> Iterator[str]:
 def sign_in(url: str, password: str, *, source: str = "", name: str = "admin", **said: str) -> int:
     headers = {key.replace("_", "-"): value for key, value in said.items()}
     transport = httpx.HTTPTransport(local_address=source or None)
-    with httpx.Client(transport=transport, trust_env=False, timeout=60) as client:
+    with httpx.Client(transport=transport, trust_env=False, timeout=120) as client:
         body = {"username": name, "password": password}
         return client.post(f"{url}/api/v1/auth/login", json=body, headers=headers).status_code
 
 
 def test_behind_nginx_limits_and_audit_go_by_the_clients_address(tmp_path: Path) -> None:
     """Case forwarded-for."""
-    make_person("admin")
+    make_people("admin")
     with (
         WebProcess(tmp_path / "web.log", DM_TRUSTED_PROXIES="127.0.0.1") as web,
         nginx_before(web, tmp_path) as url,
@@ -121,7 +122,7 @@ def test_behind_nginx_limits_and_audit_go_by_the_clients_address(tmp_path: Path)
 
 
 def test_without_trusted_proxies_nobody_names_an_address(tmp_path: Path) -> None:
-    make_person("admin")
+    make_people("admin")
     with WebProcess(tmp_path / "web.log", DM_TRUSTED_PROXIES="") as web:
         said = {
             "X_Forwarded_For": "192.0.2.1",
@@ -137,18 +138,17 @@ def test_without_trusted_proxies_nobody_names_an_address(tmp_path: Path) -> None
     assert AuditEvent.objects.get(action="user.sign_in").source_ip == "127.0.0.1"
 
 
+@pytest.mark.timeout(240)  # hashes are slow on purpose, and a busy machine has its own pace
 def test_sixteen_sign_ins_at_once_cost_at_most_256_mb(tmp_path: Path) -> None:
     names = [f"person-{at}" for at in range(16)]
-    for name in names:
-        make_person(name)
+    make_people(*names)
+    tries = [(name, "wrong" if at % 2 else PASSWORD) for at, name in enumerate(names)]
     with WebProcess(tmp_path / "web.log", DM_LOGIN_ADDRESS_LIMIT="1000") as web:
         assert sign_in(web.url, PASSWORD, name=names[0]) == 200
         before = web.peak_bytes()
         with ThreadPoolExecutor(16) as pool:
-            right = list(pool.map(lambda name: sign_in(web.url, PASSWORD, name=name), names))
-            wrong = list(pool.map(lambda name: sign_in(web.url, "wrong", name=name), names))
-        assert (set(right), set(wrong)) == ({200}, {401})
+            answers = list(pool.map(lambda one: sign_in(web.url, one[1], name=one[0]), tries))
+        assert answers == [200, 401] * 8
         cost = web.peak_bytes() - before
-    # beyond the one before: another 64 MiB, and sixteen threads' connections
-    assert cost <= 256 * 1024 * 1024, cost
-    print(f"sixteen sign-ins at once: {cost / 1048576:.0f} MiB more than one")
+    # Measured: 67 MiB more than the one before, 64 of them the second hash's.
+    assert cost <= (256 - 64) * 1024 * 1024, cost

@@ -42,12 +42,9 @@ def create_token(
     """Make a token for the actor and return it with its secret, which is kept nowhere.
 
     What a token makes ends with it: it expires no later (without ``expires_at``, at the same time),
-    is refused once its maker is revoked, and makes no tokens itself.
-
-    Raises InvalidInput naming ``role`` when it is wider than the actor's, ``expires_at`` when it
-    has passed or is later than the maker's, ``manages_tokens`` when a token asks for it, ``name``
-    when it is no line of text; Forbidden for actors that are nobody's and ``session_required`` for
-    tokens that were not made for managing tokens.
+    is refused once its maker is revoked, and makes no tokens itself. Raises InvalidInput naming the
+    fields; Forbidden for actors that are nobody's, and ``session_required`` for tokens that were
+    not made for managing tokens.
     """
     if actor.user_id is None:
         raise Forbidden(_("Only people have tokens."))
