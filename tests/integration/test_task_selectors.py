@@ -38,7 +38,7 @@ def reads_of(task: Task) -> dict[str, Callable[[], Any]]:
     cursor = progress.parse_cursor("0")
     return {
         "list": lambda: task_list(asked=FIRST, narrowed=TaskFilter()),
-        "detail": lambda: task_detail(task_id=task.task_id, show_environment=True),
+        "detail": lambda: task_detail(task_id=task.task_id, reader=SYSTEM),
         "state": lambda: task_state(task_id=task.task_id),
         "commands": lambda: task_commands(task_pk=task.pk),
         "progress": lambda: progress.task_progress(task_id=task.task_id, cursor=None, limit=20),
