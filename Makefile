@@ -71,7 +71,7 @@ lint: install-dev ## format, lint, types, import contracts, migrations, settings
 	@$(MAKE) --no-print-directory types
 	.venv/bin/lint-imports --no-logo
 	@$(CHECK_ENV) $(PY) -m devops_manager.embedded $(PY) manage.py makemigrations --check --dry-run
-	@$(CHECK_ENV) DM_TLS=1 $(PY) manage.py check --deploy --fail-level WARNING
+	@$(CHECK_ENV) DM_TLS=1 DM_TRUSTED_PROXIES=127.0.0.1 $(PY) manage.py check --deploy --fail-level WARNING
 	$(PY) -m devops_manager.messages check
 
 types: install-dev ## mypy, strict

@@ -40,6 +40,15 @@ class EnrollmentToken(models.Model):
         related_name="+",
         verbose_name=_("created by"),
     )
+    made_with = models.ForeignKey(
+        "access.ApiToken",
+        null=True,
+        on_delete=models.SET_NULL,
+        editable=False,
+        related_name="+",
+        verbose_name=_("made with"),
+        help_text=_("Ends with this API token."),
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)

@@ -7,6 +7,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+from devops_manager.lib.client_address import Proxies
+
 _TRUE = {"1", "true", "yes", "on"}
 _FALSE = {"0", "false", "no", "off", ""}
 
@@ -47,6 +49,16 @@ def seconds(name: str, default: float, *, low: float = 0.0, high: float = 31_536
 def words(name: str, default: str = "") -> list[str]:
     """Return a comma-separated list without empty entries."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def proxies(name: str, given: list[str]) -> Proxies:
+    """Return the trusted proxies that the words of a variable name."""
+    try:
+        return Proxies.parse(given)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} takes addresses, networks such as 10.0.0.0/8, and unix: {error}"
+        ) from None
 
 
 def _number(

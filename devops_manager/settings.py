@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ ALLOWED_HOSTS = env.words("DM_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("DM_CSRF_TRUSTED_ORIGINS")
 # Behind TLS: cookies only over HTTPS, plain requests redirected, HSTS.
 DM_TLS = env.flag("DM_TLS", default=False)
+# Whose X-Forwarded-For, Forwarded and X-Forwarded-Proto are believed, by web and gateway: nobody's.
+DM_TRUSTED_PROXIES = env.proxies("DM_TRUSTED_PROXIES", env.words("DM_TRUSTED_PROXIES"))
 # The address that agents and their install script use.
 DM_GATEWAY_URL = env.text("DM_GATEWAY_URL", "http://127.0.0.1:50051")
 
@@ -51,6 +54,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
+    "devops_manager.lib.requests.ClientMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "devops_manager.lib.requests.RequestIdMiddleware",
@@ -65,6 +69,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
+    "devops_manager.access.devices.DeviceMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -199,6 +204,7 @@ _SWEEP_INTERVALS = {
     "seen_outputs": 10 * DM_SWEEP_SECONDS,
     "partitions": 3600.0,
     "idempotency_keys": 600.0,
+    "counted_events": 60.0,
 }
 CELERY_BEAT_SCHEDULE = {
     f"sweep-{name}": {
@@ -240,7 +246,7 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "devops_manager.access.hashers.BoundedArgon2PasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -257,9 +263,12 @@ CSRF_FAILURE_VIEW = "devops_manager.pages.views.account.csrf_failure"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "login"
 AXES_FAILURE_LIMIT = env.integer("DM_LOGIN_FAILURE_LIMIT", 10, low=1, high=1000)
-AXES_COOLOFF_TIME = 0.25  # hours
+DM_LOGIN_ADDRESS_LIMIT = env.integer("DM_LOGIN_ADDRESS_LIMIT", 30, low=1, high=100_000)
+DM_LOGIN_LOCK_SECONDS = env.seconds("DM_LOGIN_LOCK_SECONDS", 900, low=1, high=86_400)
+AXES_COOLOFF_TIME = timedelta(seconds=DM_LOGIN_LOCK_SECONDS)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_HANDLER = "axes.handlers.database.AxesDatabaseHandler"
+AXES_HANDLER = "devops_manager.access.sign_in_limits.SignInLimits"
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_LOCKOUT_TEMPLATE = "registration/locked_out.html"
 AXES_LOCKOUT_CALLABLE = "devops_manager.access.lockout.answer"
 AXES_ENABLE_ADMIN = False  # the admin of devops_manager.access shows its records

@@ -16,11 +16,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Hosts by primary key, in order; ``step_hosts`` has the number of hosts of each step."""
+    """Hosts by primary key, in order. ``pins`` has for each step its only host, or None."""
 
     hosts: tuple[int, ...]
     pinned_only: tuple[int, ...]
-    step_hosts: tuple[int, ...]
+    pins: tuple[int | None, ...]
+
+    @property
+    def step_hosts(self) -> tuple[int, ...]:
+        """Return the number of hosts of each step."""
+        common, present = len(self.hosts) - len(self.pinned_only), set(self.hosts)
+        return tuple(common if pin is None else int(pin in present) for pin in self.pins)
+
+    def within(self, kept: Collection[int]) -> Plan:
+        """Return the plan without the hosts that are not among ``kept``."""
+        left = set(kept)
+        return Plan(
+            hosts=tuple(host for host in self.hosts if host in left),
+            pinned_only=tuple(host for host in self.pinned_only if host in left),
+            pins=self.pins,
+        )
 
 
 def plan_steps(*, targets: Collection[int], pins: Sequence[int | None]) -> Plan:
@@ -33,5 +48,5 @@ def plan_steps(*, targets: Collection[int], pins: Sequence[int | None]) -> Plan:
     return Plan(
         hosts=tuple(sorted(common | pinned)),
         pinned_only=tuple(sorted(pinned - common)),
-        step_hosts=tuple(len(common) if pin is None else 1 for pin in pins),
+        pins=tuple(pins),
     )

@@ -23,6 +23,7 @@ from django.db.models import (
 from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext as _
 
+from devops_manager.access.actors import role_of
 from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from devops_manager.access.actors import Actor
+    from devops_manager.access.models import User
     from hosts_app.targets import Selection, Target
 
 SQL = Path(__file__).parent / "sql"
@@ -51,12 +53,27 @@ def allowed_group_ids(actor: Actor) -> list[int] | None:
 
     Administrators reach every host, operators those of the groups granted, others none.
     """
-    if actor.role == Role.ADMIN:
+    return _granted(actor.role, actor.user_id)
+
+
+def groups_of_person(user: User) -> list[int] | None:
+    """Return the groups whose hosts a person may run tasks on now, as ``allowed_group_ids``."""
+    return _granted(role_of(user), user.pk)
+
+
+def _granted(role: Role, user_id: int | None) -> list[int] | None:
+    if role == Role.ADMIN:
         return None
-    if actor.role != Role.OPERATOR or actor.user_id is None:
+    if role != Role.OPERATOR or user_id is None:
         return []
-    grants = HostGroupGrant.objects.filter(user_id=actor.user_id)
+    grants = HostGroupGrant.objects.filter(user_id=user_id)
     return sorted(grants.values_list("group_id", flat=True))
+
+
+def hosts_within(hosts: Sequence[int], *, groups: Sequence[int]) -> set[int]:
+    """Return those of the hosts (primary keys) that are in one of the groups. One statement."""
+    members = HostGroupMember.objects.filter(host__in=list(hosts), group__in=list(groups))
+    return set(members.values_list("host_id", flat=True))
 
 
 def resolve_target(*, target: Target, allowed_groups: Sequence[int] | None) -> list[int]:

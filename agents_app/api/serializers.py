@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from agents_app.models import EnrollmentToken
+from agents_app.services.tokens import USES
 from devops_manager.lib.serializers import (
     StrictBooleanField,
     StrictCharField,
@@ -66,8 +67,18 @@ class EnrollmentTokenBodySerializer(StrictSerializer):
     groups: serializers.ListField = serializers.ListField(
         child=StrictCharField(max_length=128), max_length=100, default=list
     )
-    max_uses = StrictIntegerField(min_value=1, max_value=1_000_000, allow_null=True, default=None)
-    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+    max_uses = StrictIntegerField(
+        min_value=1,
+        max_value=1_000_000,
+        allow_null=True,
+        required=False,
+        help_text=f"{USES} when left out; null: no limit.",
+    )
+    expires_at = serializers.DateTimeField(
+        allow_null=True,
+        required=False,
+        help_text="24 hours from now when left out; null: never.",
+    )
 
     def validate_groups(self, names: list[str]) -> list[Any]:
         """Return the names without repetitions."""

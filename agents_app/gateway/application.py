@@ -27,6 +27,7 @@ from agents_app.gateway.http import (
     refuse,
     respond,
     response_to,
+    source_of,
     unavailable,
 )
 from agents_app.gateway.service import Service
@@ -60,9 +61,8 @@ class Request:
 
     @property
     def source_ip(self) -> str | None:
-        """Where it comes from, if that has an address."""
-        client = self.scope.get("client")
-        return client[0] if client else None
+        """Where it comes from, if that has an address: a trusted proxy says for whom it asks."""
+        return source_of(self.scope)
 
     @property
     def unread(self) -> bool:

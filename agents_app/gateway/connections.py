@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 from django.conf import settings
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agents_app.gateway.deadlines import SLOWEST_BYTES_A_SECOND, Sweep, reset
 from agents_app.gateway.http import EXCHANGE, LINGER_SECONDS, defect, head_of
@@ -42,7 +41,6 @@ HEAD_BYTES = 32 * 1024
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = b"connection: close\r\n"
-_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 # What is kept of a request that is held: that it is one, not what it said.
 _HELD: Scope = {}
 
@@ -52,7 +50,7 @@ class AgentConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_app", "_body", "_buffered", "_client", "_close", "_complete", "_continue", "_drained"),
-        *("_forwarded", "_gone", "_head", "_head_bytes", "_headers", "_inner_app"),
+        *("_gone", "_head", "_head_bytes", "_headers"),
         *("_keep_alive_seconds", "_loop", "_moved", "_on_gone", "_parser", "_paused", "_scheme"),
         *("_scope", "_server_state", "_status", "_taken", "_task", "_transport", "_url"),
         *("_waiter", "deadline"),
@@ -66,9 +64,7 @@ class AgentConnection(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Prepare; uvicorn's server calls this for each connection."""
-        self._app = self._inner_app = config.loaded_app
-        if isinstance(self._app, ProxyHeadersMiddleware):
-            self._inner_app = self._app.app
+        self._app = config.loaded_app
         self._server_state = server_state
         self._keep_alive_seconds = config.timeout_keep_alive
         self._loop = _loop or asyncio.get_running_loop()
@@ -92,7 +88,7 @@ class AgentConnection(asyncio.Protocol):
         self._scope: Scope | None = None
         self._body: list[bytes] = []
         self._buffered = 0
-        self._complete = self._taken = self._continue = self._forwarded = False
+        self._complete = self._taken = self._continue = False
         self._moved = 0  # bytes of the body, since its time limit began
         self._on_gone: Callable[[], None] | None = None  # while it is held
         self._status = 0  # of the answer, once it was begun
@@ -233,9 +229,7 @@ class AgentConnection(asyncio.Protocol):
         if self._scope is None:
             name = name.lower()
             self._headers.append((name, value))
-            if name in _FORWARDED:
-                self._forwarded = True
-            elif name == b"expect" and value.lower() == b"100-continue":
+            if name == b"expect" and value.lower() == b"100-continue":
                 self._continue = True
 
     def on_headers_complete(self) -> None:
@@ -272,10 +266,8 @@ class AgentConnection(asyncio.Protocol):
     # --- the application -------------------------------------------------------------------------
 
     async def _serve(self, scope: Scope) -> None:
-        # uvicorn's middleware has something to do only where a proxy says whom it speaks for
-        app = self._app if self._forwarded else self._inner_app
         try:
-            await app(cast("Any", scope), self.receive, cast("Any", self.send))
+            await self._app(cast("Any", scope), self.receive, cast("Any", self.send))
         except Exception:
             # a defect; the application answers those it knows of itself
             logger.exception("%s was not answered", scope["path"])

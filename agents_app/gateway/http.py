@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
+from django.conf import settings
 
 from agents_app import protocol
 from agents_app.gateway.database import DatabaseAway
+from devops_manager.lib.client_address import NOBODY, client_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ LARGE_BODIES_BYTES = 64 * 1024 * 1024
 # How long a refused body is read and thrown away, so that its sender gets to read the answer.
 LINGER_SECONDS = 5.0
 RETRY_SECONDS = (1, 2)
+
+_PROXY_HEADERS = (b"x-forwarded-for", b"forwarded")
 
 # The name of an extension of ASGI: an Exchange.
 EXCHANGE = "agent.exchange"
@@ -226,6 +230,22 @@ class Headers:
         if length > limit:
             raise Problem(413, protocol.CODE_TOO_LARGE, f"at most {limit} bytes are taken here")
         return length
+
+
+def source_of(scope: Scope) -> str | None:
+    """Return the address of the client that a request comes from, by way of trusted proxies."""
+    peer = scope.get("client")
+    lines: dict[bytes, list[str]] = {name: [] for name in _PROXY_HEADERS}
+    if settings.DM_TRUSTED_PROXIES != NOBODY:
+        for name, value in scope["headers"]:
+            if name in lines:
+                lines[name].append(value.decode("latin-1"))
+    return client_of(
+        peer[0] if peer else None,
+        trusted=settings.DM_TRUSTED_PROXIES,
+        forwarded_for=lines[b"x-forwarded-for"],
+        forwarded=lines[b"forwarded"],
+    ).address
 
 
 @dataclass(slots=True)

@@ -22,6 +22,8 @@ class GatewayWorker(UvicornWorker):  # type: ignore[misc]  # it has no types
         "http": AgentConnection,
         "ws": "none",
         "lifespan": "on",
+        # uvicorn believes the loopback address; DM_TRUSTED_PROXIES alone says who is believed
+        "proxy_headers": False,
         # what it says of itself is nobody's business
         "server_header": False,
     }

@@ -11,12 +11,13 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from agents_app import protocol
 from agents_app.models import EnrollmentToken
 from agents_app.services.credentials import issue_credential
-from devops_manager.access import audit
+from devops_manager.access import audit, bounded_audit
 from devops_manager.access.actors import Actor
 from devops_manager.access.agent_audit import trail
 from devops_manager.access.models import AuditEvent, Role
@@ -98,6 +99,20 @@ def enroll(
     return Enrolled(host_id=host.host_id, credential=credential, status=host.status)
 
 
+def record_refusal(*, token: str, hostname: str, source_ip: str | None, source: str) -> None:
+    """Audit an enrollment that was refused, bounded for each source; never the token itself."""
+    prefix = secrets.split(token, protocol.ENROLLMENT_TOKEN_PREFIX) or ""
+    known = EnrollmentToken.objects.filter(prefix=prefix).values_list("token_id", flat=True).first()
+    bounded_audit.record_bounded(
+        actor=bounded_audit.stranger(AuditEvent.ActorKind.AGENT, _address_or_none(source_ip)),
+        action="host.enroll_refused",
+        object_type="enrollment_token",
+        object_id=str(known or ""),
+        source=source,
+        after={"hostname": hostname},
+    )
+
+
 def _refused() -> Forbidden:
     return Forbidden(
         _("The enrolment token is unknown, expired, revoked or used up."),
@@ -128,12 +143,15 @@ def _lock_token(token: str) -> EnrollmentToken:
     if prefix is None:
         raise _refused()
     stored = (
-        EnrollmentToken.objects.select_for_update(no_key=True)
+        EnrollmentToken.objects.select_related("made_with__parent")
+        .select_for_update(no_key=True, of=("self",))
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=Now()))
         .filter(prefix=prefix, revoked_at__isnull=True)
         .first()
     )
     if stored is None or not secrets.matches(token, stored.secret_hash):
+        raise _refused()
+    if stored.made_with is not None and not stored.made_with.is_good(timezone.now()):
         raise _refused()
     return stored
 

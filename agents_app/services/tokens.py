@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import enum
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -12,6 +14,7 @@ from django.utils.translation import gettext as _
 from agents_app import protocol
 from agents_app.models import EnrollmentToken
 from devops_manager.access import audit
+from devops_manager.access.models import ApiToken
 from devops_manager.lib import secrets
 from devops_manager.lib.errors import InvalidInput, NotFound
 from devops_manager.lib.one_line import require_one_line
@@ -24,6 +27,16 @@ if TYPE_CHECKING:
 
     from devops_manager.access.actors import Actor
 
+# What holds unless somebody says otherwise: enough for a rack, and for a working day.
+USES = 100
+LIFETIME = timedelta(hours=24)
+
+
+class Usual(enum.Enum):
+    """In place of a moment: LIFETIME from now."""
+
+    USUAL = enum.auto()
+
 
 @transaction.atomic
 def create_enrollment_token(
@@ -32,22 +45,21 @@ def create_enrollment_token(
     name: str,
     auto_approve: bool = False,
     groups: Sequence[str] = (),
-    max_uses: int | None = None,
-    expires_at: datetime | None = None,
+    max_uses: int | None = USES,
+    expires_at: datetime | Literal[Usual.USUAL] | None = Usual.USUAL,
 ) -> tuple[EnrollmentToken, str]:
     """Make a token with which hosts may enrol; return it with its secret, which is kept nowhere.
 
-    New hosts join ``groups`` (names). Raises InvalidInput naming ``groups`` that do not exist, an
-    ``expires_at`` that has passed and a ``name`` that is no line of text.
+    New hosts join ``groups`` (names). ``None`` is no limit of uses, and no expiry. A token that an
+    API token made ends with that one. Raises InvalidInput naming the fields.
     """
     require_one_line({"name": name})
-    found = {group.name: group for group in HostGroup.objects.filter(name__in=groups)}
     wrong: dict[str, list[str]] = {}
-    unknown = [name for name in groups if name not in found]
-    if unknown:
-        wrong["groups"] = [_("unknown group: %s") % group for group in unknown]
-    if expires_at is not None and expires_at <= timezone.now():
-        wrong["expires_at"] = [_("Must be in the future.")]
+    found = _groups(groups, wrong)
+    maker = ApiToken.objects.filter(pk=actor.token_id).first() if actor.token_id else None
+    end, fault = _expiry(expires_at, maker)
+    if fault:
+        wrong["expires_at"] = [fault]
     if wrong:
         raise InvalidInput(_("The token cannot be made."), fields=wrong)
     secret = secrets.new_secret(protocol.ENROLLMENT_TOKEN_PREFIX)
@@ -58,7 +70,8 @@ def create_enrollment_token(
         auto_approve=auto_approve,
         max_uses=max_uses,
         created_by_id=actor.user_id,
-        expires_at=expires_at,
+        made_with=maker,
+        expires_at=end,
     )
     token.groups.set(found.values())
     token.refresh_from_db()
@@ -72,10 +85,36 @@ def create_enrollment_token(
             "auto_approve": auto_approve,
             "groups": sorted(found),
             "max_uses": max_uses,
-            "expires_at": expires_at.isoformat() if expires_at else None,
+            "expires_at": end.isoformat() if end else None,
         },
     )
     return token, secret.plain
+
+
+def _groups(names: Sequence[str], wrong: dict[str, list[str]]) -> dict[str, HostGroup]:
+    """Return the groups by name; names of none are noted."""
+    found = {group.name: group for group in HostGroup.objects.filter(name__in=names)}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        wrong["groups"] = [_("unknown group: %s") % name for name in unknown]
+    return found
+
+
+def _expiry(
+    asked: datetime | Literal[Usual.USUAL] | None, maker: ApiToken | None
+) -> tuple[datetime | None, str]:
+    """Return when a token expires, no later than the API token that makes it, or what is wrong."""
+    latest = maker.expires_at if maker else None
+    if asked is Usual.USUAL:
+        end = timezone.now() + LIFETIME
+        return (min(end, latest) if latest else end), ""
+    if asked is None:
+        return latest, ""
+    if asked <= timezone.now():
+        return None, _("Must be in the future.")
+    if latest is not None and asked > latest:
+        return None, _("Later than the token that makes it.")
+    return asked, ""
 
 
 @transaction.atomic

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
+from devops_manager.lib.client_address import parse_address
 from devops_manager.lib.errors import Forbidden
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ class Actor:
 
     ``name`` is a username, ``token:<prefix> (<owner>)``, ``agent:<host_id>`` or ``system``.
     ``user_id`` is the person's, or the token owner's, primary key; None for agents and the system.
-    ``role`` is the narrower of the token's and its owner's.
+    ``role`` is the narrower of the token's and its owner's. ``token_id`` is the primary key of the
+    token that acts, ``manages_tokens`` whether it was made for tokens.
     """
 
     kind: AuditEvent.ActorKind
@@ -28,6 +29,8 @@ class Actor:
     role: Role
     user_id: int | None = None
     source_ip: str | None = None
+    token_id: int | None = None
+    manages_tokens: bool = False
 
 
 SYSTEM = Actor(kind=AuditEvent.ActorKind.SYSTEM, name="system", role=Role.ADMIN)
@@ -67,6 +70,8 @@ def actor_of(request: Request | HttpRequest) -> Actor:
             role=narrower_role(Role(token.role), role_of(user)),
             user_id=user.pk,
             source_ip=source_ip,
+            token_id=token.pk,
+            manages_tokens=token.manages_tokens,
         )
     return Actor(
         kind=AuditEvent.ActorKind.PERSON,
@@ -78,8 +83,6 @@ def actor_of(request: Request | HttpRequest) -> Actor:
 
 
 def _source_ip(request: Request | HttpRequest) -> str | None:
-    address = str(request.META.get("REMOTE_ADDR") or "")
-    try:
-        return str(ip_address(address))
-    except ValueError:  # a unix socket has none
-        return None
+    """Return the client's address; a request over a Unix socket has none."""
+    address = parse_address(request.META.get("REMOTE_ADDR"))
+    return None if address is None else str(address)

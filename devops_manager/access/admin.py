@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
-from devops_manager.access.models import ApiToken, AuditEvent, IdempotencyKey, User
+from devops_manager.access.models import ApiToken, AuditCount, AuditEvent, IdempotencyKey, User
 from devops_manager.access.record_admin import ReadOnlyAdmin, RecordAdmin
 
 if TYPE_CHECKING:
@@ -71,7 +71,8 @@ class ApiTokenAdmin(RecordAdmin):
     list_select_related = ("owner",)
     ordering = ("-id",)
     fields = (
-        "name", "prefix", "owner", "role", "created_at", "expires_at", "revoked_at", "last_used_at",
+        "name", "prefix", "owner", "role", "manages_tokens", "parent", "created_at", "expires_at",
+        "revoked_at", "last_used_at",
     )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -96,6 +97,15 @@ class AuditEventAdmin(ReadOnlyAdmin):
     ordering = ("-occurred_at", "-id")
 
 
+@admin.register(AuditCount)
+class AuditCountAdmin(ReadOnlyAdmin):
+    """What strangers cause in this minute; beyond a few events only the count is written."""
+
+    list_display = ("since", "action", "source", "events")
+    search_fields = ("=source",)
+    ordering = ("-since",)
+
+
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
     """Requests that carried an Idempotency-Key, for a day."""
@@ -108,12 +118,18 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(AccessAttempt)
 class AccessAttemptAdmin(RecordAdmin):
-    """Wrong passwords that count towards a lock. Deleting an entry unlocks that name there."""
+    """Wrong passwords that count towards a lock. Deleting an entry unlocks that name there.
 
-    list_display = ("attempt_time", "username", "ip_address", "failures_since_start")
+    An entry without a name counts an address over all names, one with a device a browser in which
+    that person signed in before.
+    """
+
+    list_display = ("attempt_time", "username", "ip_address", "user_agent", "failures_since_start")
     search_fields = ("=username", "=ip_address")
     ordering = ("-attempt_time",)
-    readonly_fields = ("attempt_time", "username", "ip_address", "failures_since_start")
+    readonly_fields = (
+        "attempt_time", "username", "ip_address", "user_agent", "failures_since_start",
+    )  # fmt: skip
     fields = readonly_fields
 
     def has_add_permission(self, request: HttpRequest) -> bool:

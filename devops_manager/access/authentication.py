@@ -32,7 +32,7 @@ class BearerAuthentication(BaseAuthentication):
         """Return owner and token, or None when the request carries no bearer token.
 
         Raises AuthenticationFailed, without saying why, for a token that is unknown, expired or
-        revoked, or whose owner is not active.
+        revoked, whose owner is not active, or whose maker is such a token.
         """
         scheme, _space, plain = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -52,13 +52,10 @@ def _find(plain: str) -> ApiToken | None:
     prefix = secrets.split(plain, KIND)
     if prefix is None:
         return None
-    token = ApiToken.objects.select_related("owner").filter(prefix=prefix).first()
+    token = ApiToken.objects.select_related("owner", "parent").filter(prefix=prefix).first()
     if token is None or not secrets.matches(plain, token.secret_hash):
         return None
-    expired = token.expires_at is not None and token.expires_at <= timezone.now()
-    if expired or token.revoked_at is not None or not token.owner.is_active:
-        return None
-    return token
+    return token if token.owner.is_active and token.is_good(timezone.now()) else None
 
 
 def _touch(token: ApiToken) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from axes.helpers import get_cool_off
 from django.conf import settings
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 
+from devops_manager.access.sign_in_limits import seconds_left
 from devops_manager.lib.errors import LimitReached
 from devops_manager.lib.problem import problem_response, wants_problem
 
@@ -21,8 +21,7 @@ def answer(
     request: HttpRequest, _original: HttpResponse | None, _credentials: dict[str, Any] | None
 ) -> HttpResponse:
     """``AXES_LOCKOUT_CALLABLE``: 429 with Retry-After, as problem+json or as a page."""
-    cool_off = get_cool_off(request)
-    seconds = math.ceil(cool_off.total_seconds())
+    seconds = seconds_left(request)
     if wants_problem(request):
         error = LimitReached(
             _("Too many wrong passwords. Wait, or ask an administrator to unlock the name."),
@@ -32,7 +31,7 @@ def answer(
         response = problem_response(error)
         assert response is not None
         return response
-    context = {"cooloff_timedelta": cool_off}
+    context = {"cooloff_timedelta": timedelta(seconds=seconds)}
     page = render(request, settings.AXES_LOCKOUT_TEMPLATE, context, status=429)
     page["Retry-After"] = str(seconds)
     return page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
@@ -10,6 +10,9 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Role(models.TextChoices):
@@ -37,6 +40,8 @@ class ApiToken(models.Model):
     """One bearer token of a script. The secret is shown once; only its SHA-256 is stored.
 
     ``role`` is never wider than the owner's: the narrower of the two holds at every request.
+    ``parent`` is the token that made this one, which ends with it at the latest; a token that was
+    made by another makes none.
     """
 
     token_id = models.UUIDField(_("token id"), default=uuid7, unique=True, editable=False)
@@ -47,6 +52,19 @@ class ApiToken(models.Model):
     prefix = models.CharField(_("prefix"), max_length=16, unique=True, editable=False)
     secret_hash = models.BinaryField(_("secret hash"), max_length=32, editable=False)
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.VIEWER)
+    manages_tokens = models.BooleanField(
+        _("manages tokens"),
+        default=False,
+        help_text=_("Scripts that have it may make, list and revoke tokens."),
+    )
+    parent = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.CASCADE,
+        editable=False,
+        related_name="made",
+        verbose_name=_("made with"),
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True, editable=False)
@@ -59,6 +77,13 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    def is_good(self, now: datetime) -> bool:
+        """Tell whether it is neither expired nor revoked, and so is the token that made it."""
+        expired = self.expires_at is not None and self.expires_at <= now
+        if expired or self.revoked_at is not None:
+            return False
+        return self.parent is None or self.parent.is_good(now)
 
 
 class AuditEvent(models.Model):
@@ -99,6 +124,31 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.object_type} {self.object_id}"
+
+
+class AuditCount(models.Model):
+    """How often a stranger caused an event since its minute began (``bounded_audit``)."""
+
+    action = models.CharField(max_length=64)
+    source = models.CharField(max_length=64)
+    actor_kind = models.CharField(max_length=8)
+    actor = models.CharField(max_length=200)
+    source_ip = models.GenericIPAddressField(null=True)
+    since = models.DateTimeField()
+    events = models.PositiveIntegerField()
+
+    class Meta:
+        db_table = "audit_counts"
+        verbose_name = _("audit count")
+        verbose_name_plural = _("audit counts")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["action", "source"], name="uniq_audit_counts_action_source"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.source}"
 
 
 class IdempotencyKey(models.Model):

@@ -7,20 +7,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 
 from devops_manager.access.actors import actor_of
-from devops_manager.access.models import Role, User
+from devops_manager.access.models import AuditEvent, Role, User
+from devops_manager.lib.errors import Forbidden
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
+    from devops_manager.access.actors import Actor
+
 READERS = frozenset({Role.VIEWER, Role.OPERATOR, Role.APPROVER, Role.ADMIN})
 OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 APPROVERS = frozenset({Role.APPROVER, Role.ADMIN})
 ADMINS = frozenset({Role.ADMIN})
+
+
+def require_token_management(actor: Actor) -> None:
+    """Raise Forbidden ``session_required`` for a token that was not made for managing tokens.
+
+    A token that is stolen must end with its expiry: it can neither make itself a successor nor
+    look for others.
+    """
+    if actor.kind == AuditEvent.ActorKind.TOKEN and not actor.manages_tokens:
+        raise Forbidden(
+            _("Tokens are managed by people who signed in, and by tokens made for it."),
+            code="session_required",
+        )
 
 
 class RolePermission(BasePermission):

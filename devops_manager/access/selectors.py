@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from devops_manager.access.models import ApiToken, AuditEvent, Role
+from devops_manager.access.permissions import require_token_management
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
 
 
 def visible_tokens(actor: Actor) -> QuerySet[ApiToken]:
-    """Return the actor's own tokens, everybody's for administrators; newest first."""
-    tokens = ApiToken.objects.select_related("owner").order_by("-id")
+    """Return the actor's own tokens, everybody's for administrators; newest first.
+
+    Raises Forbidden ``session_required`` for a token that was not made for managing tokens.
+    """
+    require_token_management(actor)
+    tokens = ApiToken.objects.select_related("owner", "parent").order_by("-id")
     return tokens if actor.role == Role.ADMIN else tokens.filter(owner_id=actor.user_id)
 
 

@@ -1,4 +1,4 @@
-"""What every request gets: an id that its log lines, audit events and answers carry."""
+"""What every request gets: its client's address, and an id that logs, audit and answers carry."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import re
 import uuid
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from devops_manager.lib.client_address import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +24,40 @@ _current: ContextVar[str] = ContextVar("request_id", default="-")
 def current_request_id() -> str:
     """Return the id of the request being served, or ``-`` outside one."""
     return _current.get()
+
+
+class ClientMiddleware:
+    """Puts the client's address into ``REMOTE_ADDR``, in place of a trusted proxy's.
+
+    Everything behind it (audit, limits, logs) reads ``REMOTE_ADDR``, so there is one answer to
+    where a request comes from. Also drops a scheme that no trusted proxy said, so that
+    SECURE_PROXY_SSL_HEADER cannot be forged.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        """Keep the next handler."""
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Serve one request."""
+        meta = request.META
+        client = client_of(
+            meta.get("REMOTE_ADDR"),
+            trusted=settings.DM_TRUSTED_PROXIES,
+            forwarded_for=_lines(meta, "HTTP_X_FORWARDED_FOR"),
+            forwarded=_lines(meta, "HTTP_FORWARDED"),
+            forwarded_proto=_lines(meta, "HTTP_X_FORWARDED_PROTO"),
+        )
+        meta["REMOTE_ADDR"] = client.address or ""
+        meta.pop("HTTP_X_FORWARDED_PROTO", None)
+        if client.scheme:
+            meta["HTTP_X_FORWARDED_PROTO"] = client.scheme
+        return self.get_response(request)
+
+
+def _lines(meta: dict[str, str], name: str) -> list[str]:
+    # WSGI joins several headers of one name with commas.
+    return [meta[name]] if name in meta else []
 
 
 class RequestIdMiddleware:

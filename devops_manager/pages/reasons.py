@@ -26,6 +26,10 @@ SENTENCES = {
     "unknown_target": _("Something that the target names was gone when the task's turn came."),
     "ambiguous_target": _("Several hosts had a name in the target when the task's turn came."),
     "group_not_granted": _("The target names groups that are not granted to the task's creator."),
+    "grants_revoked": _("No host is left: the grants of the task's creator were revoked."),
+    "creator_gone": _("The task's creator is gone; copy the task."),
+    "creator_inactive": _("The task's creator is not active any more; copy the task."),
+    "creator_may_not_run": _("The task's creator may not run tasks any more; copy the task."),
     # of the agent
     "agent_error": _("The agent failed while it ran the command; its log says why."),
     "agent_restarted": _("The agent restarted while the command ran."),

@@ -51,7 +51,8 @@ class Agents:
         if new:
             progress(_("Enrolling the agents %(nodes)s") % {"nodes": ", ".join(new)})
             name = f"make run {uuid.uuid4().hex[:6]}"
-            token = api.post("enrollment-tokens", {"name": name, "auto_approve": False})["secret"]
+            wanted = {"name": name, "auto_approve": False, "max_uses": len(new)}
+            token = api.post("enrollment-tokens", wanted)["secret"]
         for node in NODES:
             children.start(self.child(node, environment, token if node in new else ""))
         children.wait_for(

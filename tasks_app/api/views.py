@@ -120,7 +120,9 @@ class TaskViewSet(TaskReads):
 
     @extend_schema(responses=_WHOLE)
     def retrieve(self, request: Request, task_id: UUID) -> HttpResponse:
-        """Return a task with its steps. Viewers see the names in environments, not the values."""
+        """Return a task with its steps. Environments show their values only to its creator,
+        administrators, and operators to whom all its groups are granted.
+        """
         Query(request)
         return _whole(request, task_id)
 
@@ -149,7 +151,11 @@ class TaskViewSet(TaskReads):
     @extend_schema(request=None, responses=_WHOLE)
     @action(detail=True, methods=["post"])
     def start(self, request: Request, task_id: UUID) -> HttpResponse:
-        """Start a task: it runs, or waits in the queue. A full queue answers 429."""
+        """Start a task: it runs, or waits in the queue. A full queue answers 429.
+
+        It reaches what its creator may still reach: ``left_out`` names the hosts that fell out,
+        and 409 ``grants_revoked`` says that none is left.
+        """
         return _act(request, task_id, lifecycle.start_task)
 
     @extend_schema(request=None, responses=_WHOLE)
@@ -173,8 +179,7 @@ def _act(request: Request, task_id: UUID, service: Callable[..., Any]) -> HttpRe
 
 
 def _whole(request: Request, task_id: UUID) -> HttpResponse:
-    shown = actor_of(request).role in OPERATORS
-    return json_answer(task_detail(task_id=task_id, show_environment=shown))
+    return json_answer(task_detail(task_id=task_id, reader=actor_of(request)))
 
 
 class HostTasksView(APIView):

@@ -46,6 +46,8 @@ class Task(models.Model):
     target = models.JSONField(_("target"), default=dict)
     # whose hosts the target may reach: null all, else the groups granted to the creator at creation
     allowed_groups = ArrayField(models.BigIntegerField(), null=True, editable=False)
+    # hosts whose grant was revoked before the start: {"count", "hosts": [{"host_id", "hostname"}]}
+    left_out = models.JSONField(_("left out"), null=True, editable=False)
     total_hosts = models.PositiveIntegerField(_("hosts"), default=0)
     pinned_only_hosts = models.PositiveIntegerField(
         default=0,

@@ -18,6 +18,7 @@ from hosts_app.plans import plan_steps
 from hosts_app.selectors import online_hosts, resolve_target, usable_hosts
 from hosts_app.targets import parse_target
 from tasks_app.models import Command, Task
+from tasks_app.selectors.reach import groups_left, split_reachable
 from tasks_app.selectors.tasks import task_as_draft
 from tasks_app.states import TaskStatus
 
@@ -44,6 +45,7 @@ class Plan:
     """The hosts that a start would reach, and what each step is to them.
 
     ``names``: the first hosts by name. ``pinned_only``: hosts that only a pinned step names.
+    ``left_out``: hosts of the target that its creator may not use any more.
     ``waits``: as many tasks run now as may at once. ``digest`` stands for the hosts and the whole
     text of the task: the same plan, the same digest.
     """
@@ -52,6 +54,7 @@ class Plan:
     offline: int
     names: Sequence[str]
     pinned_only: int
+    left_out: int
     steps: Sequence[PlannedStep]
     waits: bool
     digest: str
@@ -89,6 +92,17 @@ def reach_of(task: Task) -> Reach:
     return plan_steps(targets=targets, pins=pins)
 
 
+def reach_now(task: Task) -> tuple[Reach, dict[str, Any] | None]:
+    """Return where a task runs if it starts now, and what falls out because grants were revoked.
+
+    The target is looked up with the stored groups, so that a host whose grant is gone falls out and
+    is not taken for one that was never there. Raises what reach_of and ``selectors/reach`` do.
+    """
+    reach = reach_of(task)
+    kept, fallen = split_reachable(reach.hosts, groups=groups_left(task))
+    return reach.within(kept), fallen
+
+
 def count_offline(keys: Sequence[int]) -> int:
     """Return how many of these hosts (primary keys) are not online now."""
     return len(keys) - online_hosts(Host.objects.filter(pk__in=list(keys))).count()
@@ -99,7 +113,7 @@ def plan_of(task: Task) -> Plan:
 
     Ten statements at most, whatever the number of hosts.
     """
-    reach = reach_of(task)
+    reach, fallen = reach_now(task)
     keys = reach.hosts
     steps = Command.objects.filter(task=task).order_by("position")
     rows: Any = steps.values_list("position", "name", "body", "host__hostname")
@@ -110,6 +124,7 @@ def plan_of(task: Task) -> Plan:
         offline=count_offline(keys),
         names=list(first.values_list("hostname", flat=True)),
         pinned_only=len(reach.pinned_only),
+        left_out=fallen["count"] if fallen else 0,
         steps=[
             PlannedStep(position, name, body, count, pinned or "")
             for (position, name, body, pinned), count in zip(rows, reach.step_hosts, strict=True)
@@ -125,7 +140,7 @@ def require_plan(task: Task, digest: str) -> None:
     Other hosts or another text of the task are something else; hosts that went offline are not.
     Raises Conflict ``plan_changed``, and what the start would.
     """
-    reach = reach_of(task)
+    reach, _fallen = reach_now(task)
     if constant_time_compare(_digest(task, reach), digest):
         return
     count = len(reach.hosts)

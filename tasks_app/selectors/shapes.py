@@ -55,7 +55,11 @@ class TaskSummary(HostCounts):
 
 @dataclass(frozen=True, slots=True)
 class CommandDetail:
-    """One step, whole. Values of ``environment`` are ``***`` for those who may not see them."""
+    """One step, whole.
+
+    Values of ``environment`` are ``***`` for those who may not see them, and ``environment_masked``
+    says so.
+    """
 
     command_id: UUID
     position: int
@@ -65,6 +69,7 @@ class CommandDetail:
     interpreter: str
     parameters: list[str]
     environment: dict[str, str]
+    environment_masked: bool
     working_directory: str
     run_as: str
     timeout_seconds: int
@@ -76,8 +81,19 @@ class CommandDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOutHost:
+    """A host that a task did not reach: its creator's grant was revoked before the start."""
+
+    host_id: UUID
+    hostname: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDetail(TaskSummary):
-    """One task, whole, with its steps in order."""
+    """One task, whole, with its steps in order.
+
+    ``left_out`` names up to 20 of the ``left_out_hosts`` that fell out of the target at its start.
+    """
 
     description: str
     target: dict[str, Any]
@@ -88,6 +104,8 @@ class TaskDetail(TaskSummary):
     cancel_requested_at: datetime | None
     error_code: str
     error_message: str
+    left_out_hosts: int
+    left_out: list[LeftOutHost]
     commands: list[CommandDetail]
     warnings: list[Warned]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
@@ -13,9 +14,11 @@ from devops_manager.lib.pagination import CappedPagination, refuse_beyond_end
 from devops_manager.lib.parsers import join_path
 from tasks_app.models import Command, Task
 from tasks_app.script_text import step_warnings
+from tasks_app.selectors.environment import masked
 from tasks_app.selectors.shapes import (
     CommandDetail,
     CommandProgress,
+    LeftOutHost,
     Page,
     TaskDetail,
     TaskState,
@@ -26,15 +29,14 @@ from tasks_app.states import CommandStatus, Priority, RowStatus, TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from django.db.models import QuerySet
 
+    from devops_manager.access.actors import Actor
     from devops_manager.lib.pagination import Page as PageAsked
     from tasks_app.script_text import Warned
 
 COUNT_LIMIT = CappedPagination.count_limit or 10_000
-HIDDEN = "***"
 
 _PRIORITY_NAMES = {priority.value: priority.name.lower() for priority in Priority}
 _COUNTS = (
@@ -123,15 +125,15 @@ def _summary(row: tuple[Any, ...]) -> TaskSummary:
     return TaskSummary(*values)
 
 
-def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
-    """Return one task with its steps; without ``show_environment`` the values there are ``***``.
+def task_detail(*, task_id: UUID, reader: Actor) -> TaskDetail:
+    """Return one task with its steps; environments as the reader may see them.
 
-    Two statements. Raises NotFound.
+    Two statements, three for an operator who reads another's task. Raises NotFound.
     """
     task = Task.objects.select_related("created_by").filter(task_id=task_id).first()
     if task is None:
         raise no_such_task()
-    commands = _commands(task, show_environment=show_environment)
+    commands = _commands(task, show_environment=may_see_environment(reader=reader, task=task))
     return TaskDetail(
         total_hosts=task.total_hosts,
         completed_hosts=task.completed_hosts,
@@ -157,6 +159,11 @@ def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
         cancel_requested_at=task.cancel_requested_at,
         error_code=task.error_code,
         error_message=task.error_message,
+        left_out_hosts=(task.left_out or {}).get("count", 0),
+        left_out=[
+            LeftOutHost(UUID(host["host_id"]), host["hostname"])
+            for host in (task.left_out or {}).get("hosts", ())
+        ],
         commands=commands,
         warnings=_warnings(commands),
     )
@@ -186,9 +193,8 @@ def _commands(task: Task, *, show_environment: bool) -> list[CommandDetail]:
             body=command.body,
             interpreter=command.interpreter,
             parameters=command.parameters,
-            environment=command.environment
-            if show_environment
-            else dict.fromkeys(command.environment, HIDDEN),
+            environment=command.environment if show_environment else masked(command.environment),
+            environment_masked=bool(command.environment) and not show_environment,
             working_directory=command.working_directory,
             run_as=command.run_as,
             timeout_seconds=command.timeout_seconds,

@@ -20,6 +20,7 @@ from devops_manager.lib.parsers import join_path
 from hosts_app.targets import Target, parse_target, to_json
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
 from tasks_app.script_text import Warned, clean_body, step_warnings
+from tasks_app.selectors.environment import HIDDEN
 from tasks_app.services.fields import Fields
 from tasks_app.states import Priority
 
@@ -338,6 +339,8 @@ def _environment(fields: Fields) -> Mapping[str, str] | None:
         if not _VARIABLE.fullmatch(name):
             fields.add(path, _("This is not the name of an environment variable."))
         environment[name] = fields.checked_text(item, path, ENVIRONMENT_VALUE_BYTES)
+        if item == HIDDEN:
+            fields.add(path, _("*** stands for a value that is hidden; write the value."))
         total += len(name) + len(environment[name].encode())
     if total > ARGUMENTS_BYTES:
         fields.refuse("environment", _too_long_together())

@@ -30,9 +30,10 @@ def start_task(*, actor: Actor, task_id: UUID, plan: str | None = None) -> Task:
     ``plan``: the digest of the plan that the person was shown; the task starts only if it is still
     that (Conflict ``plan_changed``). Returns the task, running or queued. Its fan-out begins after
     the commit. Concurrent starts take turns on the admission lock, so that no more run than may.
-    Raises NotFound; Conflict ``illegal_transition`` unless it is pending; InvalidInput for a target
-    that is empty or names what is gone; LimitReached ``queue_full``, and then the task stays
-    pending.
+    Hosts that its creator may use no more are left out. Raises NotFound; Conflict
+    ``illegal_transition`` unless it is pending, ``grants_revoked`` when no host is left,
+    ``creator_…`` when its creator may run nothing any more; InvalidInput for a target that is empty
+    or names what is gone; LimitReached ``queue_full``. Then the task stays pending.
     """
     lock_admission()
     task = _lock_task(task_id)
@@ -40,7 +41,7 @@ def start_task(*, actor: Actor, task_id: UUID, plan: str | None = None) -> Task:
         raise _not_from(task, _("Only a task that has not been started can be started."))
     if plan is not None:
         require_plan(task, plan)
-    queue_task(task)
+    queue_task(task, actor=actor)
     return _done(actor, task, "task.start", before=task.status)
 
 

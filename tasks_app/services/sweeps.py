@@ -9,6 +9,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from devops_manager.access.bounded_audit import write_counted_events
 from devops_manager.access.idempotency import sweep_idempotency_keys
 from devops_manager.lib import fault_points
 from hosts_app.services import sweep_offline_hosts
@@ -100,4 +101,5 @@ SWEEPS: dict[str, Callable[[], int]] = {
     "seen_outputs": sweep_seen_outputs,
     "partitions": sweep_partitions,
     "idempotency_keys": sweep_idempotency_keys,
+    "counted_events": write_counted_events,
 }

@@ -10,10 +10,12 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from devops_manager.access.models import AuditEvent, Role, User
+from devops_manager.access.models import ApiToken, AuditEvent, Role, User
+from devops_manager.access.services import create_token
 from devops_manager.pages.urls import urlpatterns
 from tests.pages_world import html, visitor
 from tests.queue_world import make_hosts, make_task
+from tests.task_factories import actor_for, make_user
 
 pytestmark = pytest.mark.django_db
 OPEN_TO_ALL = {"login", "logout", "set_language"}
@@ -128,7 +130,7 @@ def test_signing_in_and_out_is_audited_and_keeps_the_language() -> None:
     client.post("/logout")
     assert client.get("/").status_code == 302
     actions = list(AuditEvent.objects.order_by("id").values_list("action", flat=True))
-    assert actions == ["user.sign_in", "user.sign_out"]
+    assert actions == ["user.sign_in_failed", "user.sign_in", "user.sign_out"]
 
 
 @override_settings(AXES_FAILURE_LIMIT=2)
@@ -165,6 +167,26 @@ def test_a_changed_password_is_audited() -> None:
     done = client.post("/password", {"old_password": "old one, quite long", **fields}, follow=True)
     assert "The password was changed." in html(done)
     assert AuditEvent.objects.filter(action="user.change_password").count() == 1
+
+
+@pytest.mark.parametrize(("choice", "left"), [({}, 0), ({"tokens": "keep"}, 1)], ids=["", "keep"])
+def test_a_changed_password_takes_the_tokens_along_unless_they_are_kept(
+    choice: dict[str, str], left: int
+) -> None:
+    user = User.objects.create_user("olga", password="old one, quite long")
+    create_token(actor=actor_for(user), name="mine", role=Role.VIEWER, expires_at=None)
+    other = make_user(Role.VIEWER, "other")
+    create_token(actor=actor_for(other), name="other", role=Role.VIEWER, expires_at=None)
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    assert '<option value="revoke">' in html(client.get("/password"))
+    fields = {"new_password1": "a new one, longer", "new_password2": "a new one, longer"}
+    sent = {"old_password": "old one, quite long", **fields, **choice}
+    assert client.post("/password", sent).status_code == 302
+    assert ApiToken.objects.filter(owner=user, revoked_at=None).count() == left
+    assert ApiToken.objects.filter(owner=other, revoked_at=None).count() == 1
+    event = AuditEvent.objects.get(action="user.change_password")
+    assert event.after == {"revoked_tokens": 1 - left}
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])

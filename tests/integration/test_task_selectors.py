@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from devops_manager.access.actors import SYSTEM
 from devops_manager.lib.pagination import Page as PageAsked
 from tasks_app.models import CommandHost, Task
 from tasks_app.selectors import outputs, progress, rows, stats
@@ -38,7 +39,7 @@ def reads_of(task: Task) -> dict[str, Callable[[], Any]]:
     cursor = progress.parse_cursor("0")
     return {
         "list": lambda: task_list(asked=FIRST, narrowed=TaskFilter()),
-        "detail": lambda: task_detail(task_id=task.task_id, show_environment=True),
+        "detail": lambda: task_detail(task_id=task.task_id, reader=SYSTEM),
         "state": lambda: task_state(task_id=task.task_id),
         "commands": lambda: task_commands(task_pk=task.pk),
         "progress": lambda: progress.task_progress(task_id=task.task_id, cursor=None, limit=20),

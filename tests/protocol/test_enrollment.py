@@ -296,6 +296,29 @@ def test_bad_fields_are_named_and_nothing_is_made(
     assert (token.used_count, Host.objects.count()) == (0, 0)
 
 
+def test_nobody_names_an_address_of_its_own_to_a_gateway_without_proxies(
+    lonely_gateway: GatewayProcess,
+) -> None:
+    """Case forwarded-for, in the gateway: not even the loopback address is believed by default."""
+    said = [f"203.0.113.{at}" for at in range(11)]
+    replies = [enroll(lonely_gateway, machine("dme_guess"), source) for source in said]
+    assert [reply.status for reply in replies] == [401] * 10 + [429]
+    addresses = AuditEvent.objects.filter(action="host.enroll_refused").values_list("source_ip")
+    assert set(addresses) == {("127.0.0.1",)}
+
+
+def test_what_was_refused_is_audited_and_does_not_flood_the_trail(gateway: GatewayProcess) -> None:
+    token, plain = make_token(max_uses=0)
+    for body in [machine(plain), *[machine("dme_guess")] * 8]:
+        assert enroll(gateway, body, "6.6.6.6, 203.0.113.20").status == 401
+    events = AuditEvent.objects.filter(action="host.enroll_refused").order_by("id")
+    assert events.count() == 5
+    assert {event.source_ip for event in events} == {"203.0.113.20"}
+    assert (events[0].actor_kind, events[0].object_id) == ("agent", str(token.token_id))
+    assert events[0].after == {"hostname": "web-1"}
+    assert plain not in str(list(events.values()))
+
+
 def test_who_guesses_tokens_is_slowed_down(gateway: GatewayProcess) -> None:
     _token, plain = make_token()
     replies = [enroll(gateway, machine("dme_guess"), "203.0.113.9") for _ in range(11)]

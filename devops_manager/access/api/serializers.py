@@ -33,6 +33,12 @@ class TokenSerializer(StrictModelSerializer):
     """A token as lists show it; its secret is stored nowhere."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
+    made_with = serializers.UUIDField(
+        source="parent.token_id",
+        read_only=True,
+        allow_null=True,
+        help_text="The token that made this one, which ends with it; null for a person's.",
+    )
 
     class Meta:
         model = ApiToken
@@ -42,6 +48,8 @@ class TokenSerializer(StrictModelSerializer):
             "owner",
             "prefix",
             "role",
+            "manages_tokens",
+            "made_with",
             "created_at",
             "expires_at",
             "revoked_at",

@@ -100,7 +100,11 @@ class LogoutView(APIView):
 
 @extend_schema(tags=["tokens"])
 class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
-    """Tokens of scripts: one's own, everybody's for administrators."""
+    """Tokens of scripts: one's own, everybody's for administrators.
+
+    For people who signed in, and tokens with ``manages_tokens``; others get 403
+    ``session_required``.
+    """
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
         "list": READERS,
@@ -121,7 +125,10 @@ class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
 
     @extend_schema(request=TokenSerializer, responses={201: NewTokenSerializer})
     def create(self, request: Request) -> Response:
-        """Make a token of one's own; the answer alone carries its secret."""
+        """Make a token of one's own; the answer alone carries its secret.
+
+        What a token makes expires no later than itself, and ends with it.
+        """
         body = TokenSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         token, secret = services.create_token(
@@ -129,13 +136,14 @@ class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
             name=body.validated_data["name"],
             role=Role(body.validated_data.get("role", Role.VIEWER)),
             expires_at=body.validated_data.get("expires_at"),
+            manages_tokens=body.validated_data.get("manages_tokens", False),
         )
         answer = {**TokenSerializer(token).data, "secret": secret}
         return Response(answer, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, token_id: UUID) -> Response:
-        """Revoke a token at once and for good."""
+        """Revoke a token and those that it made, at once and for good."""
         services.revoke_token(actor=actor_of(request), token_id=token_id)
         return Response(status=status.HTTP_204_NO_CONTENT)
 

@@ -9,6 +9,7 @@ from django import forms
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from agents_app.services.tokens import USES
 from devops_manager.access.actors import narrower_role
 from devops_manager.access.models import Role
 
@@ -50,6 +51,14 @@ class ApiTokenForm(forms.Form):
     name = _name(_("What uses it, such as “nightly backup”."))
     role = forms.ChoiceField(label=_("Role"))
     expires = _expiry("90")
+    manages_tokens = forms.BooleanField(
+        label=_("May manage tokens"),
+        required=False,
+        help_text=_(
+            "Scripts that have it may make, list and revoke tokens in your name. What it makes "
+            "ends with it."
+        ),
+    )
 
     def __init__(self, *args: Any, role: Role, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,11 +91,12 @@ class EnrollmentTokenForm(forms.Form):
     max_uses = forms.IntegerField(
         label=_("Uses at most"),
         required=False,
+        initial=USES,
         min_value=1,
         max_value=100_000,
         help_text=_("Empty: no limit."),
     )
-    expires = _expiry("7")
+    expires = _expiry("1")
 
     def __init__(self, *args: Any, groups: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -12,7 +12,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import SimpleTemplateResponse
 from django.urls import reverse_lazy
-from django.utils.translation import check_for_language
+from django.utils.translation import check_for_language, ngettext
 from django.utils.translation import gettext as _
 from django.views.csrf import csrf_failure as django_csrf_failure
 from django.views.decorators.http import require_POST
@@ -22,6 +22,8 @@ from devops_manager.access import audit, services
 from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
+from devops_manager.access.sign_in_limits import note_wrong_password, refuse_if_locked
+from devops_manager.pages.forms.password import KEEP_TOKENS, PasswordForm
 from devops_manager.pages.gate import guarded, may_of
 from devops_manager.pages.kept import ask_to_sign_in, give_back, is_kept, pack, unpack
 
@@ -86,27 +88,55 @@ class ChangePassword(auth_views.PasswordChangeView):
     """The page to change one's own password; other sessions of the person end."""
 
     template_name = "pages/password_change.html"
+    form_class = PasswordForm
     success_url = reverse_lazy("overview")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
         """Serve, under the pages' content policy."""
         return _finished(super().dispatch(*args, **kwargs))
 
+    def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Look at the old password as long as the limits of signing in allow it."""
+        request = self.request
+        if refuse_if_locked(request, request.user.get_username()):
+            return HttpResponse(status=429)  # AxesMiddleware puts the answer in its place
+        return super().post(*args, **kwargs)
+
+    def form_invalid(self, form: PasswordChangeForm) -> HttpResponse:
+        """Count a wrong old password: whoever found an open session may not guess for ever."""
+        if form.has_error("old_password", "password_incorrect"):
+            note_wrong_password(self.request, self.request.user.get_username())
+        return super().form_invalid(form)
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add what the person may do."""
         return super().get_context_data(may=may_of(actor_of(self.request)), **kwargs)
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
-        """Change it, and say so here and in the audit trail."""
+        """Change it, and say so here and in the audit trail; tokens end unless they are kept."""
+        actor, revoked = actor_of(self.request), 0
         with transaction.atomic():
             response = super().form_valid(form)
+            if form.cleaned_data["tokens"] != KEEP_TOKENS:
+                revoked = services.revoke_tokens_of(actor=actor, user=form.user)
             audit.record(
-                actor=actor_of(self.request),
+                actor=actor,
                 action="user.change_password",
                 object_type="user",
                 object_ids=[str(self.request.user.pk)],
+                after={"revoked_tokens": revoked},
             )
-        messages.success(self.request, _("The password was changed."))
+        done = [_("The password was changed.")]
+        if revoked:
+            done.append(
+                ngettext(
+                    "%(count)d API token was revoked.",
+                    "%(count)d API tokens were revoked.",
+                    revoked,
+                )
+                % {"count": revoked}
+            )
+        messages.success(self.request, " ".join(done))
         return response
 
 

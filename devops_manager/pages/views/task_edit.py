@@ -28,10 +28,11 @@ from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.once import make_once
 from hosts_app.selectors import allowed_group_ids, preview_plan
 from hosts_app.targets import parse_pins, parse_target
+from tasks_app.selectors.environment import masked, may_see_environment
 from tasks_app.selectors.plans import count_offline
 from tasks_app.selectors.tasks import no_such_task, task_as_draft
 from tasks_app.services.drafts import draft_warnings, parse_task
-from tasks_app.services.ownership import may_change, require_owner
+from tasks_app.services.ownership import require_owner
 from tasks_app.services.submit import create_task, delete_task, update_task
 from tasks_app.states import TaskStatus
 
@@ -144,19 +145,20 @@ def pick_hosts(request: HttpRequest, actor: Actor, name: str) -> HttpResponse:
 
 
 def _copy_of(request: HttpRequest, actor: Actor, text: str) -> Entry:
-    """Return the form filled with another task. Environment values are its owner's to see."""
+    """Return the form filled with another task; environments as the actor may see them."""
     try:
         task = reads.task_of(UUID(text))
     except ValueError:
         raise no_such_task() from None
     payload = task_as_draft(task)
-    if not may_change(actor=actor, created_by_id=task.created_by_id):
+    if not may_see_environment(reader=actor, task=task):
         hidden = [command for command in payload["commands"] if command["environment"]]
         for command in hidden:
-            command["environment"] = dict.fromkeys(command["environment"], "")
+            command["environment"] = masked(command["environment"])
         if hidden:
             messages.warning(
-                request, _("The values of the environment are not copied: the task is not yours.")
+                request,
+                _("The values of the environment are not yours to see: write your own for ***."),
             )
     return entry_of(payload)
 

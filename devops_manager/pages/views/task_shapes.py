@@ -11,6 +11,7 @@ from django.utils.translation import ngettext
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.pages.live import follow_task, next_cursor, pace_of, version_of
 from devops_manager.pages.reasons import reason
+from devops_manager.pages.terminal_text import inert_text
 from tasks_app.selectors.tasks import task_detail
 from tasks_app.services.ownership import may_change
 from tasks_app.states import TASK_TERMINAL, TaskStatus
@@ -70,7 +71,7 @@ def load_task(request: HttpRequest, actor: Actor, task_id: UUID) -> Shown:
     Progress is read first: its cursor must not be younger than what is shown.
     """
     progress, same = follow_task(request, task_id)
-    task = task_detail(task_id=task_id, show_environment=False)
+    task = task_detail(task_id=task_id, reader=actor)
     # Pages are for people, whose actor's name is their user name.
     owner = actor.user_id if task.created_by == actor.name else None
     return Shown(
@@ -159,9 +160,22 @@ def _notes(task: TaskDetail, progress: TaskProgress, in_flight: int) -> list[str
                 "longer; how far it came is not known."
             )
         )
+    if task.left_out:
+        notes.append(_left_out_note(task))
     if task.error_code or task.error_message:
         notes.append(" ".join(filter(None, reason(task.error_code, task.error_message))))
     return notes
+
+
+def _left_out_note(task: TaskDetail) -> str:
+    names = [inert_text(host.hostname) for host in task.left_out]
+    if task.left_out_hosts > len(names):
+        names.append(_("and %(count)d more") % {"count": task.left_out_hosts - len(names)})
+    return ngettext(
+        "%(count)d host was left out, for the grant of the task's creator was revoked: %(names)s",
+        "%(count)d hosts were left out, for grants of the task's creator were revoked: %(names)s",
+        task.left_out_hosts,
+    ) % {"count": task.left_out_hosts, "names": ", ".join(names)}
 
 
 def _cancel_note(in_flight: int) -> str:

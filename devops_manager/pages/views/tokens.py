@@ -51,6 +51,7 @@ def api_tokens(request: HttpRequest, actor: Actor) -> HttpResponse:
                     name=form.cleaned_data["name"],
                     role=Role(form.cleaned_data["role"]),
                     expires_at=form.expires_at(),
+                    manages_tokens=form.cleaned_data["manages_tokens"],
                 )
             except DomainError as error:
                 refuse(form, error)
