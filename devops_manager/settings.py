@@ -50,6 +50,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "devops_manager.lib.response_policy.ResponsePolicyMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -58,6 +59,7 @@ MIDDLEWARE = [
     "devops_manager.lib.problem.UnavailableMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "devops_manager.lib.addresses.AddressMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -323,6 +325,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "request_id": {"()": "devops_manager.lib.requests.RequestIdFilter"},
         "one_line_errors": {"()": "devops_manager.lib.requests.OneLineErrors"},
+        "quiet_sweeps": {"()": "devops_manager.lib.quiet_logs.QuietSweeps"},
     },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
@@ -334,6 +337,13 @@ LOGGING: dict[str, Any] = {
             "filters": ["request_id"],
         }
     },
-    "loggers": {"django_redis.cache": {"filters": ["one_line_errors"]}},
+    "loggers": {
+        "django_redis.cache": {"filters": ["one_line_errors"]},
+        # Idle, these three said two megabytes an hour.
+        **{
+            name: {"filters": ["quiet_sweeps"]}
+            for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy")
+        },
+    },
     "root": {"handlers": ["stderr"], "level": env.text("DM_LOG_LEVEL", "INFO")},
 }

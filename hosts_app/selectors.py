@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
+from devops_manager.lib.versions import version_of
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 from hosts_app.records import TagCount
 from hosts_app.states import HostStatus
@@ -41,6 +42,17 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parent / "sql"
 # An answer names at most this many unknown things of a kind.
 _NAMED_AT_MOST = 20
+
+
+def host_version(host: Host) -> str:
+    """Return the version of what people change of a host; what its agent tells does not move it."""
+    groups = sorted(group.name for group in host.groups.all())
+    return version_of(host.status, host.tags, groups, host.max_concurrency)
+
+
+def group_version(group: HostGroup) -> str:
+    """Return the version of what people change of a group; its members do not move it."""
+    return version_of(group.name, group.description)
 
 
 def allowed_group_ids(actor: Actor) -> list[int] | None:

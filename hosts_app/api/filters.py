@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.errors import InvalidInput
+from devops_manager.lib.filters import AnyOfFilter
 from hosts_app.models import Host, HostGroup
 from hosts_app.selectors import offline_hosts, online_hosts
 from hosts_app.states import HostStatus
@@ -22,9 +23,11 @@ _LENGTH = 253
 
 
 class HostFilter(django_filters.FilterSet):
-    """All conditions hold together; ``tag`` may be given several times."""
+    """All conditions hold together. ``status`` given several times: any; ``tag``: all of them."""
 
-    status = django_filters.ChoiceFilter(choices=HostStatus.choices)
+    several = frozenset({"tag"})
+
+    status = AnyOfFilter(choices=HostStatus.choices)
     online = django_filters.ChoiceFilter(
         choices=[("true", _("online")), ("false", _("offline"))], method="by_online"
     )
@@ -77,7 +80,8 @@ class HostFilter(django_filters.FilterSet):
 
     def _values(self, name: str) -> list[str]:
         data: Any = self.data
-        return data.getlist(name) if hasattr(data, "getlist") else [data[name]]
+        given = data.getlist(name) if hasattr(data, "getlist") else [data[name]]
+        return [value for value in given if value]
 
 
 class GroupFilter(django_filters.FilterSet):

@@ -13,6 +13,7 @@ from rest_framework.decorators import action
 from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import ViewSet
 
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.lib.pagination import PAGE_SIZE, parse_page
@@ -45,7 +46,7 @@ LIMIT_BYTES_HIGH = 1_048_576
 ANSWER_BYTES = 16_777_216
 
 
-class TaskReads(ViewSet):
+class TaskReads(Guarded, ViewSet):
     """The reading half of ``TaskViewSet``."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {}
@@ -61,7 +62,7 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def progress(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return how far a task is; with a cursor, also the rows that moved since."""
-        query = Query(request, "cursor")
+        query = Query(request, "cursor", "size")
         text = query.text("cursor", characters=60)
         limit = query.whole("size", default=PAGE_SIZE, low=1, high=settings.DM_PAGE_SIZE_MAX)
         cursor = progress.parse_cursor(text) if text else None
@@ -78,12 +79,12 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def hosts(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return a task's hosts by name, each with its outcome and its rows."""
-        query = Query(request, "outcome", "state", "hostname")
+        query = Query(request, "hostname", several=("outcome", "state"), paged=True)
         page = rows.task_hosts(
             task_id=task_id,
             asked=parse_page(request.query_params),
-            outcome=query.choice("outcome", [*Outcome.values, rows.OPEN]),
-            state=query.choice("state", RowStatus.values),
+            outcomes=query.choices("outcome", [*Outcome.values, rows.OPEN]),
+            states=query.choices("state", RowStatus.values),
             hostname=query.text("hostname"),
         )
         return json_answer(page)
@@ -92,13 +93,17 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def logs(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return rows that were delivered or ended, with what they printed, bounded in bytes."""
-        query = Query(request, "command", "host", "status", "stream", "encoding", "limit_bytes")
-        stream = query.choice("stream", outputs.STREAMS)
+        query = Query(
+            request,
+            *("command", "host", "encoding", "limit_bytes"),
+            several=("status", "stream"),
+            paged=True,
+        )
         narrowed = outputs.LogFilter(
             host=query.uuid("host"),
             command=query.uuid("command"),
-            status=query.choice("status", RowStatus.values),
-            streams=(stream,) if stream else outputs.STREAMS,
+            statuses=query.choices("status", RowStatus.values),
+            streams=query.choices("stream", outputs.STREAMS) or outputs.STREAMS,
             limit_bytes=query.whole(
                 "limit_bytes",
                 default=LIMIT_BYTES_DEFAULT,
@@ -163,6 +168,6 @@ class TaskReads(ViewSet):
     @action(detail=True, url_path="output-groups", url_name="output-groups")
     def output_groups(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return a step's ended rows by what they came to, the largest group first."""
-        command = Query(request, "command").required_uuid("command")
+        command = Query(request, "command", paged=True).required_uuid("command")
         asked = parse_page(request.query_params)
         return json_answer(outputs.output_groups(task_id=task_id, command_id=command, asked=asked))

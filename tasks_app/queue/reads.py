@@ -28,14 +28,20 @@ def changed_rows(*, task: int, since: int, after: int, limit: int) -> list[Any]:
 
 
 def task_hosts(
-    *, task: int, outcome: str, state: str, hostname: str, limit: int, offset: int
+    *,
+    task: int,
+    outcomes: Sequence[str],
+    states: Sequence[str],
+    hostname: str,
+    limit: int,
+    offset: int,
 ) -> list[Any]:
-    """Return one page of a task's targets; ``outcome`` may be ``open``; empty filters nothing."""
+    """Return one page of a task's targets; an outcome may be ``open``; empty filters nothing."""
     return run(
         "read_task_hosts",
         task=task,
-        outcome=outcome,
-        state=state,
+        outcomes=list(outcomes),
+        states=list(states),
         hostname=hostname,
         open=_OPEN,
         failed=_FAILED,

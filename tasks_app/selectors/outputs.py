@@ -45,7 +45,7 @@ class LogFilter:
 
     host: UUID | None = None
     command: UUID | None = None
-    status: str = ""
+    statuses: tuple[str, ...] = ()
     streams: tuple[str, ...] = STREAMS
     limit_bytes: int = 16_384
     encoding: str = TEXT
@@ -60,8 +60,8 @@ def task_logs(*, task_id: UUID, asked: PageAsked, narrowed: LogFilter) -> Page[L
     rows = CommandHost.objects.filter(
         command__in=commands, status__in=[*ROW_IN_FLIGHT, *ROW_TERMINAL]
     )
-    if narrowed.status:
-        rows = rows.filter(status=narrowed.status)
+    if narrowed.statuses:
+        rows = rows.filter(status__in=narrowed.statuses)
     if narrowed.host is not None:
         rows = rows.filter(host=_host_pk(narrowed.host))
     count = rows.count()

@@ -16,6 +16,7 @@ from tasks_app.selectors.tasks import COUNT_LIMIT, task_pk
 from tasks_app.states import CancelState, Outcome, RowStatus, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from devops_manager.lib.pagination import Page as PageAsked
@@ -51,20 +52,20 @@ def task_hosts(
     *,
     task_id: UUID,
     asked: PageAsked,
-    outcome: str = "",
-    state: str = "",
+    outcomes: Sequence[str] = (),
+    states: Sequence[str] = (),
     hostname: str = "",
 ) -> Page[HostOfTask]:
     """Return one page of a task's targets by name, with their rows. Four statements.
 
-    ``outcome``: an Outcome or ``open``; ``state``: targets with a row in that state; ``hostname``:
-    contains. A task that has not started has no targets yet. Raises NotFound.
+    ``outcomes``: any of these, ``open`` among them; ``states``: targets with a row in any of these;
+    ``hostname``: contains. A task that has not started has no targets yet. Raises NotFound.
     """
     task = task_pk(task_id=task_id)
     found = reads.task_hosts(
         task=task,
-        outcome=outcome,
-        state=state,
+        outcomes=outcomes,
+        states=states,
         hostname=hostname,
         limit=asked.size,
         offset=asked.offset,

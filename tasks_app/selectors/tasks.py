@@ -59,9 +59,12 @@ _ROWS = tuple(f"{status}_rows" for status in RowStatus.values)
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """What a list of tasks is narrowed to. ``name``: contains, upper or lower case alike."""
+    """What a list of tasks is narrowed to. ``statuses``: any of them; none: all there are.
 
-    status: str = ""
+    ``name``: contains, upper or lower case alike.
+    """
+
+    statuses: tuple[str, ...] = ()
     name: str = ""
     created_by: str = ""
     created_from: datetime | None = None
@@ -70,7 +73,13 @@ class TaskFilter:
     @property
     def cacheable(self) -> bool:
         """Tell whether only what the cache's key holds is asked for."""
-        return not (self.created_by or self.created_from or self.created_to)
+        more = self.created_by or self.created_from or self.created_to
+        return len(self.statuses) <= 1 and not more
+
+    @property
+    def status(self) -> str:
+        """Return the only state asked for, as the cache's key names it; empty for any."""
+        return self.statuses[0] if self.statuses else ""
 
 
 def task_list(*, asked: PageAsked, narrowed: TaskFilter) -> Page[TaskSummary]:
@@ -100,14 +109,14 @@ def _narrow(narrowed: TaskFilter) -> QuerySet[Task]:
         tasks = tasks.filter(created_at__gte=narrowed.created_from)
     if narrowed.created_to is not None:
         tasks = tasks.filter(created_at__lt=narrowed.created_to)
-    if narrowed.status:
-        tasks = tasks.filter(status=narrowed.status)
+    if narrowed.statuses:
+        tasks = tasks.filter(status__in=narrowed.statuses)
     if narrowed.created_by:
         # Looked up first: from an id the planner sees whether the person is prolific.
         creator = User.objects.filter(username=narrowed.created_by).values_list("pk", flat=True)
         tasks = tasks.filter(created_by__in=list(creator))
     ranged = narrowed.created_from is not None or narrowed.created_to is not None
-    if not ranged and (narrowed.status or narrowed.created_by):
+    if not ranged and (narrowed.statuses or narrowed.created_by):
         tasks = tasks.order_by("-id")
     return tasks
 
@@ -181,6 +190,11 @@ def _commands(task: Task, *, show_environment: bool) -> list[CommandDetail]:
         )
         for command in commands
     ]
+
+
+def task_version(revision: int) -> str:
+    """Return the version of a task, by which an editor learns that another was there before."""
+    return str(revision)
 
 
 def task_as_draft(task: Task) -> dict[str, Any]:

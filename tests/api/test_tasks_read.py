@@ -188,8 +188,8 @@ def test_a_task_is_started_stopped_and_canceled(api: Api) -> None:
     started = api.post(f"tasks/{first}/start")
     assert started.status_code == 200
     assert (started.json()["status"], started.json()["total_hosts"]) == ("running", 2)
-    assert problem(api.post(f"tasks/{first}/start"), 409)["code"] == "illegal_transition"
     assert api.post(f"tasks/{first}/cancel").json()["status"] == "canceled"
+    assert problem(api.post(f"tasks/{first}/start"), 409)["code"] == "illegal_transition"
 
     assert problem(api.post(f"tasks/{second}/stop"), 409)["code"] == "illegal_transition"
     api.post(f"tasks/{second}/start")

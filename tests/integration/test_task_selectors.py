@@ -95,7 +95,7 @@ def test_no_list_reads_output_or_bodies() -> None:
 
 PLANS = {
     "newest": (TaskFilter(), "idx_tasks_created_at"),
-    "by state": (TaskFilter(status="running"), "idx_tasks_status"),
+    "by state": (TaskFilter(statuses=("running",)), "idx_tasks_status"),
     "by creator": (TaskFilter(created_by="occasional"), "idx_tasks_created_by"),
     "by name": (TaskFilter(name="task 19999"), "idx_tasks_name_trgm"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import READERS, RolePermission
@@ -51,8 +51,8 @@ class SchemaView(SpectacularAPIView):
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
 
 
-class DocsView(SpectacularSwaggerView):
-    """Swagger UI."""
+class DocsView(SpectacularSwaggerSplitView):
+    """Swagger UI; its script comes from an address of its own, for no page runs inline ones."""
 
     permission_classes = [RolePermission]
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}

@@ -8,9 +8,8 @@ from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.auth import views as auth_views
 from django.db import transaction
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.template.response import SimpleTemplateResponse
 from django.urls import reverse_lazy
 from django.utils.translation import check_for_language
 from django.utils.translation import gettext as _
@@ -21,7 +20,7 @@ from devops_manager.access import audit, services
 from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
-from devops_manager.pages.gate import guarded, may_of
+from devops_manager.pages.gate import may_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -39,21 +38,10 @@ def _keep_language(response: HttpResponse, language: str) -> None:
     )
 
 
-def _finished(response: HttpResponseBase) -> HttpResponse:
-    if isinstance(response, SimpleTemplateResponse):
-        response.render()
-    assert isinstance(response, HttpResponse)
-    return guarded(response)
-
-
 class SignIn(auth_views.LoginView):
     """The sign-in page; afterwards pages are in the language that the person chose last."""
 
     template_name = "registration/login.html"
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve, under the pages' content policy."""
-        return _finished(super().dispatch(request, *args, **kwargs))
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
         """Begin the session, and write it to the audit trail."""
@@ -79,10 +67,6 @@ class ChangePassword(auth_views.PasswordChangeView):
     template_name = "pages/password_change.html"
     success_url = reverse_lazy("overview")
 
-    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve, under the pages' content policy."""
-        return _finished(super().dispatch(*args, **kwargs))
-
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add what the person may do."""
         return super().get_context_data(may=may_of(actor_of(self.request)), **kwargs)
@@ -105,7 +89,7 @@ class ChangePassword(auth_views.PasswordChangeView):
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
     services.sign_out(request=request)
-    return guarded(redirect(settings.LOGOUT_REDIRECT_URL))
+    return redirect(settings.LOGOUT_REDIRECT_URL)
 
 
 @require_POST

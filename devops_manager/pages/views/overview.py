@@ -31,7 +31,7 @@ def overview(request: HttpRequest, _actor: Actor) -> HttpResponse:
             "figures": metrics_summary(),
             "recent_tasks": global_stats().recent_tasks,
             "running": task_list(
-                asked=first, narrowed=TaskFilter(status=TaskStatus.RUNNING.value)
+                asked=first, narrowed=TaskFilter(statuses=(TaskStatus.RUNNING.value,))
             ).results,
             "recent": task_list(asked=first, narrowed=TaskFilter()).results,
             "waiting": host_reads.waiting_hosts(most=SHOWN),
