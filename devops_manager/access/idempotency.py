@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-SECRET = "secret"
+_SHOWN_ONCE = "secret"
 PARAMETER = OpenApiParameter(
     HEADER,
     str,
@@ -128,7 +128,7 @@ def _body_to_keep(response: HttpResponse, *, secret: bool) -> bytes:
         return response.content
     body = response.data
     if secret:
-        body = {name: value for name, value in body.items() if name != SECRET}
+        body = {name: value for name, value in body.items() if name != _SHOWN_ONCE}
     return JSONRenderer().render(body)
 
 

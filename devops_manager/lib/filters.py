@@ -69,6 +69,25 @@ class AnyOfFilter(django_filters.MultipleChoiceFilter):
         super().__init__(*args, **options, widget=_Given)
 
 
+class EveryTextFilter(django_filters.Filter):
+    """Texts that may be given several times, all of which count; an empty one is none."""
+
+    def __init__(self, *args: Any, max_length: int, **options: Any) -> None:
+        """Take texts of at most ``max_length`` characters."""
+        super().__init__(*args, **options, max_length=max_length, widget=_Given)
+
+    class _Field(forms.Field):
+        def __init__(self, *args: Any, max_length: int, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.each = forms.CharField(max_length=max_length, strip=False)
+
+        def clean(self, value: Any) -> list[str]:
+            """Return the texts. Raises ValidationError for one that is too long."""
+            return [self.each.clean(text) for text in value]
+
+    field_class = _Field
+
+
 class _Given(forms.SelectMultiple):
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
         """Return the values given that are not empty."""
@@ -81,11 +100,11 @@ def not_a_moment() -> str:
     return _("Must be a date and time such as 2026-11-24T08:00:00Z.")
 
 
-class StrictFilterBackend(DjangoFilterBackend):
-    """django-filter's backend, for views that declare ``filterset_class`` or nothing.
+_SEVERAL = (AnyOfFilter, EveryTextFilter)
 
-    A filter set names in ``several`` what may be given more than once, beside its choices.
-    """
+
+class StrictFilterBackend(DjangoFilterBackend):
+    """django-filter's backend, for views that declare ``filterset_class`` or nothing."""
 
     def filter_queryset(
         self, request: HttpRequest | Request, queryset: QuerySet[Any], view: APIView
@@ -93,7 +112,6 @@ class StrictFilterBackend(DjangoFilterBackend):
         """Return the filtered rows. Raises InvalidInput, or ValidationError for wrong values."""
         filterset_class = self.get_filterset_class(view, queryset)
         known = filterset_class.base_filters if filterset_class else {}
-        several = {name for name, one in known.items() if isinstance(one, AnyOfFilter)}
-        several |= set(getattr(filterset_class, "several", ()))
+        several = {name for name, one in known.items() if isinstance(one, _SEVERAL)}
         refuse_unknown(cast("Request", request), known, several=several)
         return super().filter_queryset(request, queryset, view)
