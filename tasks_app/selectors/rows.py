@@ -11,6 +11,7 @@ from devops_manager.lib.pagination import refuse_beyond_end
 from hosts_app.models import Host
 from tasks_app.models import Command, CommandHost
 from tasks_app.queue import reads
+from tasks_app.reasons import reason
 from tasks_app.selectors.shapes import HostOfTask, Page, RowView, TaskOfHost
 from tasks_app.selectors.tasks import COUNT_LIMIT, task_pk
 from tasks_app.states import CancelState, Outcome, RowStatus, TaskStatus
@@ -44,7 +45,8 @@ def row_view(row: tuple[Any, ...]) -> RowView:
     """Return a row from its columns in the order of ``ROW_FIELDS``."""
     command_id, position, host_id, hostname, status, *rest, cancel_state = row
     known = (command_id, position, host_id, hostname, RowStatus(status))
-    values = (*known, *rest, CancelState(cancel_state))
+    _attempt, _exit_code, code, message, *_times = rest
+    values = (*known, *rest, CancelState(cancel_state), str(reason(code, message)))
     return RowView(*values)
 
 
@@ -123,6 +125,7 @@ def host_tasks(*, host_id: UUID, asked: PageAsked) -> Page[TaskOfHost]:
         "attempt",
         "exit_code",
         "error_code",
+        "error_message",
         "execution_time",
         "created_at",
         "started_at",
@@ -135,6 +138,7 @@ def host_tasks(*, host_id: UUID, asked: PageAsked) -> Page[TaskOfHost]:
 
 def _task_of_host(row: tuple[Any, ...]) -> TaskOfHost:
     task_id, task_name, task_status, command_id, position, command_name, status, *rest = row
+    attempt, exit_code, code, message, *times = rest
     return TaskOfHost(
         task_id,
         task_name,
@@ -143,5 +147,9 @@ def _task_of_host(row: tuple[Any, ...]) -> TaskOfHost:
         position,
         command_name,
         RowStatus(status),
-        *rest,
+        attempt,
+        exit_code,
+        code,
+        str(reason(code, message)),
+        *times,
     )

@@ -87,6 +87,7 @@ class TaskDetail(TaskSummary):
     cancel_requested_at: datetime | None
     error_code: str
     error_message: str
+    reason: str
     commands: list[CommandDetail]
 
 
@@ -114,7 +115,10 @@ class CommandProgress:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One step on one host, without its output."""
+    """One step on one host, without its output.
+
+    ``reason`` says in the reader's words what ``error_code`` and ``error_message`` do.
+    """
 
     command_id: UUID
     position: int
@@ -130,6 +134,7 @@ class RowView:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_state: CancelState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,8 @@ class TaskProgress(TaskState):
 
     ``cursor`` is what to ask with next; ``more`` tells that there are further changed rows, to be
     asked for at once with that cursor. ``changed`` is null when no cursor was given.
+    ``eta_seconds`` is null when nothing can be said: at the beginning, while nothing runs, and at
+    the end, which slow and absent hosts decide.
     """
 
     ended_hosts: int
@@ -161,7 +168,7 @@ class HostOfTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskOfHost:
-    """One step that a host was given, newest first in lists."""
+    """One step that a host was given, newest first in lists; ``reason`` as in ``RowView``."""
 
     task_id: UUID
     task_name: str
@@ -173,6 +180,7 @@ class TaskOfHost:
     attempt: int
     exit_code: int | None
     error_code: str
+    reason: str
     execution_time_ms: int | None
     created_at: datetime
     started_at: datetime | None
@@ -210,13 +218,17 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LiveChunk:
-    """A piece of what a running command prints; go on from ``next_offset`` until ``ended``."""
+    """A piece of what a running command prints; go on from ``next_offset`` until ``ended``.
+
+    ``status`` is the row's; ``pending`` while the row is still to be made.
+    """
 
     encoding: str
     data: str
     offset: int
     next_offset: int
     ended: bool
+    status: RowStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Case, Q, When
 from django.utils.translation import gettext as _
 
 from devops_manager.access.models import User
 from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import CappedPagination, refuse_beyond_end
 from tasks_app.models import Command, Task
+from tasks_app.queue.reads import one_snapshot
+from tasks_app.reasons import reason
 from tasks_app.selectors.shapes import (
     CommandDetail,
     CommandProgress,
@@ -22,6 +25,7 @@ from tasks_app.selectors.shapes import (
 from tasks_app.states import CommandStatus, Priority, RowStatus, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -128,10 +132,11 @@ def _summary(row: tuple[Any, ...]) -> TaskSummary:
     return TaskSummary(*values)
 
 
+@one_snapshot
 def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
     """Return one task with its steps; without ``show_environment`` the values there are ``***``.
 
-    Two statements. Raises NotFound.
+    Two statements on one snapshot, so that the counts of task and steps agree. Raises NotFound.
     """
     task = Task.objects.select_related("created_by").filter(task_id=task_id).first()
     if task is None:
@@ -161,6 +166,7 @@ def task_detail(*, task_id: UUID, show_environment: bool) -> TaskDetail:
         cancel_requested_at=task.cancel_requested_at,
         error_code=task.error_code,
         error_message=task.error_message,
+        reason=str(reason(task.error_code, task.error_message)),
         commands=_commands(task, show_environment=show_environment),
     )
 
@@ -186,7 +192,11 @@ def _commands(task: Task, *, show_environment: bool) -> list[CommandDetail]:
             host=command.host.host_id if command.host else None,
             hostname=command.host.hostname if command.host else None,
             status=CommandStatus(command.status),
-            rows=rows_by_state(getattr(command, name) for name in _ROWS),
+            rows=_rows_of(
+                [getattr(command, name) for name in _ROWS],
+                targets=task.total_hosts if command.host is None else 1,
+                ended_early=bool(task.stop_requested_at or task.cancel_requested_at),
+            ),
         )
         for command in commands
     ]
@@ -237,15 +247,35 @@ def task_state(*, task_id: UUID) -> TaskState:
 
 def task_commands(*, task_pk: int) -> list[CommandProgress]:
     """Return a task's steps in order with their counts, without bodies. One statement."""
-    rows = (
-        Command.objects.filter(task_id=task_pk)
-        .order_by("position")
-        .values_list("command_id", "position", "name", "status", *_ROWS)
+    commands = Command.objects.filter(task_id=task_pk).order_by("position")
+    early = Q(task__stop_requested_at__isnull=False) | Q(task__cancel_requested_at__isnull=False)
+    rows = commands.values_list(
+        *("command_id", "position", "name", "status"),
+        Case(When(host__isnull=True, then="task__total_hosts"), default=1),
+        Case(When(early, then=True), default=False),
+        *_ROWS,
     )
     return [
-        CommandProgress(command_id, position, name, CommandStatus(status), rows_by_state(counts))
-        for command_id, position, name, status, *counts in rows
+        CommandProgress(
+            command_id,
+            position,
+            name,
+            CommandStatus(status),
+            _rows_of(counts, targets=targets, ended_early=ended_early),
+        )
+        for command_id, position, name, status, targets, ended_early, *counts in rows
     ]
+
+
+def _rows_of(counts: Sequence[int], *, targets: int, ended_early: bool) -> dict[str, int]:
+    """Return a step's rows by state, with those that a stop or cancel came before.
+
+    They were never made, and count as canceled, as their hosts do in the task's counts.
+    """
+    rows = rows_by_state(counts)
+    if ended_early:
+        rows[RowStatus.CANCELED] += max(0, targets - sum(counts))
+    return rows
 
 
 def task_pk(*, task_id: UUID) -> int:
