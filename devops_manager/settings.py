@@ -276,7 +276,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["devops_manager.lib.parsers.StrictJSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "devops_manager.lib.pagination.BoundedPagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "devops_manager.access.api.auto_schema.GuardedSchema",
     "EXCEPTION_HANDLER": "devops_manager.lib.problem.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -284,6 +284,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "DevOps Manager API",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    # What is sent and what is answered differ: only the first refuses unknown fields.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "OAS_VERSION": "3.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
@@ -298,6 +301,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_app.api.schema.only_scripts_have_interpreters",
         "devops_manager.access.api.schema.describe_problems",
     ],
 }

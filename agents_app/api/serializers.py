@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from agents_app.models import EnrollmentToken
 from devops_manager.lib.serializers import (
+    NameField,
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
@@ -61,7 +62,7 @@ class NewEnrollmentTokenSerializer(EnrollmentTokenSerializer):
 class EnrollmentTokenBodySerializer(StrictSerializer):
     """What may be said of a new enrolment token."""
 
-    name = StrictCharField(max_length=128)
+    name = NameField(max_length=128)
     auto_approve = StrictBooleanField(default=False)
     groups: serializers.ListField = serializers.ListField(
         child=StrictCharField(max_length=128), max_length=100, default=list

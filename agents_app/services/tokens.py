@@ -43,13 +43,15 @@ def create_enrollment_token(
     require_one_line({"name": name})
     found = {group.name: group for group in HostGroup.objects.filter(name__in=groups)}
     wrong: dict[str, list[str]] = {}
+    code = "unknown_reference"
     unknown = [name for name in groups if name not in found]
     if unknown:
         wrong["groups"] = [_("unknown group: %s") % group for group in unknown]
     if expires_at is not None and expires_at <= timezone.now():
         wrong["expires_at"] = [_("Must be in the future.")]
+        code = "already_past"
     if wrong:
-        raise InvalidInput(_("The token cannot be made."), fields=wrong)
+        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
     secret = secrets.new_secret(protocol.ENROLLMENT_TOKEN_PREFIX)
     token = EnrollmentToken.objects.create(
         name=name,

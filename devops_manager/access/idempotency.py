@@ -16,7 +16,6 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
@@ -34,12 +33,6 @@ if TYPE_CHECKING:
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 _SHOWN_ONCE = "secret"
-PARAMETER = OpenApiParameter(
-    HEADER,
-    str,
-    OpenApiParameter.HEADER,
-    description="Up to 200 printable characters; the same request under it is done only once.",
-)
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,200}")
 _JSON = "application/json"
 _RETRY_SECONDS = 1

@@ -8,6 +8,8 @@ import django_filters
 from django import forms
 from django.utils.translation import gettext as _
 from django_filters.rest_framework import DjangoFilterBackend
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 
 from devops_manager.lib.errors import InvalidInput, is_full
 from devops_manager.lib.moments import parse_moment
@@ -45,6 +47,7 @@ def refuse_unknown(
         raise InvalidInput(_("The filter is not valid."), fields=wrong)
 
 
+@extend_schema_field(OpenApiTypes.DATETIME)
 class MomentFilter(django_filters.Filter):
     """A moment as ``parse_moment`` reads it."""
 
@@ -69,6 +72,7 @@ class AnyOfFilter(django_filters.MultipleChoiceFilter):
         super().__init__(*args, **options, widget=_Given)
 
 
+@extend_schema_field({"type": "array", "items": {"type": "string"}})
 class EveryTextFilter(django_filters.Filter):
     """Texts that may be given several times, all of which count; an empty one is none."""
 

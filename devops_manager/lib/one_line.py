@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # As the inside of a regular expression's brackets.
 FORGING = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+# For descriptions of what is taken: one such line, and one that is not empty either.
+ONE_LINE = f"^[^{FORGING}]*$"
+NAME = rf"^[^{FORGING}]*[^{FORGING}\s][^{FORGING}]*$"
 _forging = re.compile(f"[{FORGING}]")
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter
 
 from devops_manager.lib.errors import InvalidInput, PreconditionFailed
 
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADER = "If-Match"
-PARAMETER = OpenApiParameter(
-    HEADER,
-    str,
-    OpenApiParameter.HEADER,
-    description="The ETag of the answer that was edited; 412 when it is no longer the same.",
-)
 _TAGS = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e]{1,100})"\s*')
 _HIGH = 1000
 

@@ -69,6 +69,7 @@ def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list
     if unknown:
         raise InvalidInput(
             _("The host cannot be changed."),
+            code="unknown_reference",
             fields={"groups": [_("unknown group: %s") % name for name in unknown]},
         )
     members = HostGroupMember.objects.filter(host=host)

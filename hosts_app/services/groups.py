@@ -157,6 +157,7 @@ def _user(username: str) -> User:
     if user is None:
         raise InvalidInput(
             _("There is no such person."),
+            code="unknown_reference",
             fields={"username": [_("unknown person: %s") % username]},
         )
     return user
@@ -167,7 +168,9 @@ def _host_keys(host_ids: Sequence[UUID]) -> dict[UUID, int]:
     unknown = [f"{_('unknown host')}: {host}" for host in host_ids if host not in known]
     if unknown:
         raise InvalidInput(
-            _("The group cannot be changed."), fields={"hosts": unknown[:_NAMED_AT_MOST]}
+            _("The group cannot be changed."),
+            code="unknown_reference",
+            fields={"hosts": unknown[:_NAMED_AT_MOST]},
         )
     return known
 

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 LIMIT_BYTES_DEFAULT = 16_384
-LIMIT_BYTES_LOW = 64
-LIMIT_BYTES_HIGH = 1_048_576
 # What one answer with output may come to: rows x streams x bytes of each.
 ANSWER_BYTES = 16_777_216
 
@@ -107,8 +105,8 @@ class TaskReads(Guarded, ViewSet):
             limit_bytes=query.whole(
                 "limit_bytes",
                 default=LIMIT_BYTES_DEFAULT,
-                low=LIMIT_BYTES_LOW,
-                high=LIMIT_BYTES_HIGH,
+                low=schema.LIMIT_BYTES_LOW,
+                high=schema.LIMIT_BYTES_HIGH,
             )
             // 2
             * 2,
@@ -118,6 +116,7 @@ class TaskReads(Guarded, ViewSet):
         if asked.size * len(narrowed.streams) * narrowed.limit_bytes > ANSWER_BYTES:
             raise InvalidInput(
                 _("The answer would be too large."),
+                code="answer_too_large",
                 fields={"limit_bytes": [_("Ask for fewer rows or fewer bytes of each.")]},
             )
         return json_answer(outputs.task_logs(task_id=task_id, asked=asked, narrowed=narrowed))

@@ -12,7 +12,6 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
-from devops_manager.access import idempotency
 from devops_manager.access.actors import actor_of
 from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
@@ -97,7 +96,6 @@ class TaskViewSet(TaskReads):
     @extend_schema(
         request=schema.TaskBody,
         responses={201: schema.CreatedTaskAnswer},
-        parameters=[idempotency.PARAMETER],
     )
     def create(self, request: Request) -> Response:
         """Create a task; it does not start by itself."""
@@ -113,7 +111,6 @@ class TaskViewSet(TaskReads):
     @extend_schema(
         request=schema.BulkBody,
         responses={201: schema.BulkAnswer},
-        parameters=[idempotency.PARAMETER],
     )
     @action(detail=False, methods=["post"])
     def bulk(self, request: Request) -> Response:

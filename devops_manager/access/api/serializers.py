@@ -7,7 +7,12 @@ from typing import ClassVar
 from rest_framework import serializers
 
 from devops_manager.access.models import ApiToken, AuditEvent, Role
-from devops_manager.lib.serializers import StrictCharField, StrictModelSerializer, StrictSerializer
+from devops_manager.lib.serializers import (
+    NameField,
+    StrictCharField,
+    StrictModelSerializer,
+    StrictSerializer,
+)
 
 
 class LoginSerializer(StrictSerializer):
@@ -33,6 +38,7 @@ class TokenSerializer(StrictModelSerializer):
     """A token as lists show it; its secret is stored nowhere."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
+    name = NameField(max_length=128)
 
     class Meta:
         model = ApiToken

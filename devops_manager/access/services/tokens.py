@@ -43,7 +43,8 @@ def create_token(
     if expires_at is not None and expires_at <= timezone.now():
         wrong["expires_at"] = [_("Must be in the future.")]
     if wrong:
-        raise InvalidInput(_("The token cannot be made."), fields=wrong)
+        code = "invalid_request" if "role" in wrong else "already_past"
+        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
     secret = secrets.new_secret(KIND)
     token = ApiToken.objects.create(
         owner_id=actor.user_id,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.shortcuts import redirect
+from django.templatetags.static import static
+from django.views.decorators.http import require_safe
+
 from devops_manager.lib.pagination import Page
 from devops_manager.pages import host_reads
 from devops_manager.pages.gate import page, show
@@ -17,6 +21,12 @@ if TYPE_CHECKING:
     from devops_manager.access.actors import Actor
 
 SHOWN = 10
+
+
+@require_safe
+def icon(_request: HttpRequest) -> HttpResponse:
+    """Lead to our icon: browsers ask here for pages that name none, such as the admin's."""
+    return redirect(static("icon.svg"))
 
 
 @page()
