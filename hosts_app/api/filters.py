@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import django_filters
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.utils import extend_schema_field
 
 from devops_manager.lib.filters import AnyOfFilter, EveryTextFilter
 from hosts_app.models import Host, HostGroup
@@ -20,14 +21,19 @@ _ORDERS = ("hostname", "-hostname", "created_at", "-created_at")
 _LENGTH = 253
 
 
+@extend_schema_field({"type": "string", "enum": ["true", "false"]})
+class _YesNoFilter(django_filters.ChoiceFilter):
+    """true or false, and nothing else."""
+
+
 class HostFilter(django_filters.FilterSet):
     """All conditions hold together. ``status`` given several times: any; ``tag``: all of them."""
 
     status = AnyOfFilter(choices=HostStatus.choices)
-    online = django_filters.ChoiceFilter(
+    online = _YesNoFilter(
         choices=[("true", _("online")), ("false", _("offline"))], method="by_online"
     )
-    quarantined = django_filters.ChoiceFilter(
+    quarantined = _YesNoFilter(
         choices=[("true", _("quarantined")), ("false", _("not quarantined"))],
         method="by_quarantine",
     )

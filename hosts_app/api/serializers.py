@@ -30,6 +30,8 @@ _MAX_DECISIONS = 1000
 class UniqueListField(serializers.ListField):
     """A list in which nothing stands twice."""
 
+    unique_items = True  # for the description
+
     default_error_messages: ClassVar = {"twice": _("Stands twice: {value}.")}
 
     def to_internal_value(self, data: Any) -> list[Any]:
@@ -129,7 +131,7 @@ class HostChangeSerializer(StrictSerializer):
 class HostIdsSerializer(StrictSerializer):
     """Hosts by their ids."""
 
-    hosts = UniqueListField(child=StrictUUIDField(), allow_empty=False, max_length=_MAX_DECISIONS)
+    hosts = UniqueListField(child=StrictUUIDField(), min_length=1, max_length=_MAX_DECISIONS)
 
 
 class GroupSerializer(StrictModelSerializer):

@@ -283,7 +283,10 @@ _STREAM = _parameter("stream", str, "stdout or stderr.", enum=list(STREAMS))
 _ENCODING = _parameter(
     "encoding", str, "text (default) or base64, which is exact.", enum=list(ENCODINGS)
 )
+# Not a choice of the caller's, though there are two renderers for the sake of problems.
+_NO_FORMAT = OpenApiParameter("format", exclude=True)
 ROW_PARAMETERS = [
+    _NO_FORMAT,
     _parameter("command", UUID, "The step.", required=True),
     _parameter("host", UUID, "The host.", required=True),
     _STREAM,

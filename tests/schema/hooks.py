@@ -25,17 +25,28 @@ _REFUSED = {400, 405, 406, 411, 413, 414, 415, 422}
 
 
 @schemathesis.hook
-def map_path_parameters(_context: Any, path_parameters: dict[str, Any]) -> dict[str, Any]:
+def map_path_parameters(_context: Any, path_parameters: Any) -> Any:
     """Put ids of things that exist in place of most that do not."""
-    for name in path_parameters:
+    for name in path_parameters or ():
         if name in _KNOWN and _random.random() < 0.7:
             path_parameters[name] = _random.choice(_KNOWN[name])
     return path_parameters
 
 
 @schemathesis.hook
+def map_query(_context: Any, query: Any) -> Any:
+    """Ask for hosts that exist."""
+    for name in ("host", "command"):
+        if query and name in query and _random.random() < 0.7:
+            query[name] = _random.choice(_KNOWN[f"{name}_id"])
+    return query
+
+
+@schemathesis.hook
 def map_body(_context: Any, body: Any) -> Any:
     """Name hosts that exist, so that what follows the look-up is tried, too."""
+    if isinstance(body, dict) and isinstance(body.get("groups"), list) and _random.random() < 0.7:
+        body["groups"] = _random.sample(_KNOWN["group_name"], 2)
     for part in body.get("tasks", [body]) if isinstance(body, dict) else []:
         target = part.get("target") if isinstance(part, dict) else None
         if isinstance(target, dict) and _random.random() < 0.6:

@@ -56,6 +56,12 @@ class GuardedSchema(AutoSchema):
         self._add_refusals(operation, conditional=conditional)
         return operation
 
+    def _map_serializer_field(self, field: Any, *args: Any, **kwargs: Any) -> Any:
+        described = super()._map_serializer_field(field, *args, **kwargs)
+        if getattr(field, "unique_items", False):
+            described["uniqueItems"] = True
+        return described
+
     def _add_refusals(self, operation: dict[str, Any], *, conditional: bool) -> None:
         refused = {"400", "401", "403", "404", "406", "414", "503"}
         if self.method not in _SAFE:

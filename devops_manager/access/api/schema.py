@@ -40,6 +40,7 @@ def describe_problems(result: dict[str, Any], **_kwargs: object) -> dict[str, An
     """Say what errors look like, and what every text and page must be (the last hook)."""
     schemas = result["components"].setdefault("schemas", {})
     schemas["Problem"] = _PROBLEM
+    _simplify(schemas)
     for operation in _operations(result):
         for parameter in operation.get("parameters", []):
             _limit_parameter(parameter)
@@ -49,6 +50,16 @@ def describe_problems(result: dict[str, Any], **_kwargs: object) -> dict[str, An
             described["additionalProperties"] = False  # unknown fields are refused everywhere
         _limit_texts(described)
     return result
+
+
+def _simplify(described: Any) -> None:
+    """Say "anything" once: anything or null, one of them, would leave null out."""
+    parts = described.values() if isinstance(described, dict) else described
+    for part in parts:
+        if isinstance(part, dict) and part.get("oneOf") == [{}, {"type": "null"}]:
+            del part["oneOf"]
+        if isinstance(part, dict | list):
+            _simplify(part)
 
 
 def _operations(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
