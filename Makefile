@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev run test chaos fuzz mutants bench lint fmt types agent migrate \
+.PHONY: help install install-dev run test chaos fuzz schema-fuzz mutants bench lint fmt types agent migrate \
         messages clean pytest-parallel pytest-serial browser-check
 
 PY := .venv/bin/python
@@ -96,6 +96,10 @@ migrate: install ## bring the database in DATABASE_URL (or that of `make run`) u
 
 messages: install-dev ## collect the strings for translation and compile the catalogues
 	$(PY) -m devops_manager.messages update
+
+schema-fuzz: install-dev ## the API against its own description (MINUTES=5 SEED=n)
+	@DM_SCHEMA_FUZZ_MINUTES=$(MINUTES) $(if $(SEED),DM_SCHEMA_FUZZ_SEED=$(SEED)) \
+	    $(PY) -m pytest -s tests/integration/test_schema_fuzz.py $(PYTEST_ARGS)
 
 mutants: install-dev ## take each safeguard out in a copy, and see the test that guards it fail
 	@$(PY) -m devops_manager.embedded $(PY) -m tests.mutants

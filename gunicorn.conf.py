@@ -7,3 +7,5 @@ lets such peers set ``SCRIPT_NAME``. Here only DM_TRUSTED_PROXIES does, for all 
 secure_scheme_headers: dict[str, str] = {}
 forwarded_allow_ips = ""
 forwarder_headers = ""
+# The application refuses what is longer than half of it, as problem+json.
+limit_request_line = 8190

@@ -53,6 +53,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "devops_manager.lib.response_policy.ResponsePolicyMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "devops_manager.lib.requests.ClientMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -62,6 +63,7 @@ MIDDLEWARE = [
     "devops_manager.lib.problem.UnavailableMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "devops_manager.lib.addresses.AddressMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -295,7 +297,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["devops_manager.lib.parsers.StrictJSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PAGINATION_CLASS": "devops_manager.lib.pagination.BoundedPagination",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "devops_manager.access.api.auto_schema.GuardedSchema",
     "EXCEPTION_HANDLER": "devops_manager.lib.problem.exception_handler",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
@@ -303,6 +305,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "DevOps Manager API",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    # What is sent and what is answered differ: only the first refuses unknown fields.
+    "COMPONENT_SPLIT_REQUEST": True,
+    "OAS_VERSION": "3.1.0",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
@@ -317,6 +322,7 @@ SPECTACULAR_SETTINGS = {
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
+        "tasks_app.api.schema.only_scripts_have_interpreters",
         "devops_manager.access.api.schema.describe_problems",
     ],
 }
@@ -344,6 +350,7 @@ LOGGING: dict[str, Any] = {
     "filters": {
         "request_id": {"()": "devops_manager.lib.requests.RequestIdFilter"},
         "one_line_errors": {"()": "devops_manager.lib.requests.OneLineErrors"},
+        "quiet_sweeps": {"()": "devops_manager.lib.quiet_logs.QuietSweeps"},
     },
     "formatters": {
         "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
@@ -355,6 +362,13 @@ LOGGING: dict[str, Any] = {
             "filters": ["request_id"],
         }
     },
-    "loggers": {"django_redis.cache": {"filters": ["one_line_errors"]}},
+    "loggers": {
+        "django_redis.cache": {"filters": ["one_line_errors"]},
+        # Idle, these three said two megabytes an hour.
+        **{
+            name: {"filters": ["quiet_sweeps"]}
+            for name in ("celery.app.trace", "celery.beat", "celery.worker.strategy")
+        },
+    },
     "root": {"handlers": ["stderr"], "level": env.text("DM_LOG_LEVEL", "INFO")},
 }

@@ -37,6 +37,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include("tasks_app.api.urls")),
     path("api/v1/", include("agents_app.api.urls")),
     # Last of the API: what no route took gets problem+json, with DEBUG too.
-    re_path(r"^api/", csrf_exempt(problem.not_found)),
+    re_path(r"^api(/|$)", csrf_exempt(problem.not_found)),
     path("", include("devops_manager.pages.urls")),
 ]

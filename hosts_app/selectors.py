@@ -27,6 +27,7 @@ from devops_manager.access.actors import role_of
 from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
+from devops_manager.lib.versions import version_of
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 from hosts_app.plans import Plan, plan_steps
 from hosts_app.records import TagCount
@@ -46,6 +47,17 @@ SQL = Path(__file__).parent / "sql"
 # An answer names at most this many unknown things of a kind.
 _NAMED_AT_MOST = 20
 SAME_MACHINE_AT_MOST = 20
+
+
+def host_version(host: Host) -> str:
+    """Return the version of what people change of a host; what its agent tells does not move it."""
+    groups = sorted(group.name for group in host.groups.all())
+    return version_of(host.status, host.tags, groups, host.max_concurrency)
+
+
+def group_version(group: HostGroup) -> str:
+    """Return the version of what people change of a group; its members do not move it."""
+    return version_of(group.name, group.description)
 
 
 def allowed_group_ids(actor: Actor) -> list[int] | None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from celery import shared_task
 
+from devops_manager.lib.quiet_logs import SWEEP
 from tasks_app.services import admission, fan_out, sweeps
 from tasks_app.services.settlement import ADMISSION_JOB, FAN_OUT_JOB
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name=ADMISSION_JOB)
@@ -20,7 +25,9 @@ def fan_out_task(task: int) -> None:
     fan_out.fan_out_task(task)
 
 
-@shared_task(name="tasks_app.sweep")
+@shared_task(name=SWEEP)
 def sweep(name: str) -> None:
-    """Run one sweep of ``tasks_app.services.sweeps.SWEEPS`` by its name."""
-    sweeps.SWEEPS[name]()
+    """Run one sweep of ``tasks_app.services.sweeps.SWEEPS`` by its name; say what it moved."""
+    moved = sweeps.SWEEPS[name]()
+    if moved:
+        logger.info("sweep %s: %d", name, moved)

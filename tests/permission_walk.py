@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "permissions.md"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 WALKERS = ("anyone", *Role.values)
 # Django's own admin asks for is_staff and has tests of its own.
-NOT_WALKED = ("/admin/", "/^api/")
+NOT_WALKED = ("/admin/", "/^api")
 _ID = re.compile(r"<uuid:\w+>")
 _SLUG = re.compile(r"<slug:\w+>")
 _ROW = re.compile(r"\| `(?P<address>/\S*)` \| (?P<method>[A-Z]+) \|(?P<marks>.*)\|")

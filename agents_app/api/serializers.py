@@ -10,6 +10,7 @@ from rest_framework import serializers
 from agents_app.models import EnrollmentToken
 from agents_app.services.tokens import USES
 from devops_manager.lib.serializers import (
+    NameField,
     StrictBooleanField,
     StrictCharField,
     StrictIntegerField,
@@ -62,7 +63,7 @@ class NewEnrollmentTokenSerializer(EnrollmentTokenSerializer):
 class EnrollmentTokenBodySerializer(StrictSerializer):
     """What may be said of a new enrolment token."""
 
-    name = StrictCharField(max_length=128)
+    name = NameField(max_length=128)
     auto_approve = StrictBooleanField(default=False)
     groups: serializers.ListField = serializers.ListField(
         child=StrictCharField(max_length=128), max_length=100, default=list

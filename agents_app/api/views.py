@@ -18,6 +18,7 @@ from agents_app.models import EnrollmentToken
 from agents_app.selectors import listed_enrollment_tokens
 from agents_app.services.tokens import create_enrollment_token, revoke_enrollment_token
 from devops_manager.access.actors import actor_of
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import ADMINS
 from devops_manager.lib.filters import StrictFilterBackend
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @extend_schema(tags=["enrollment"])
-class EnrollmentTokenViewSet(mixins.ListModelMixin, GenericViewSet[EnrollmentToken]):
+class EnrollmentTokenViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[EnrollmentToken]):
     """Tokens with which hosts enrol."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
@@ -37,6 +38,7 @@ class EnrollmentTokenViewSet(mixins.ListModelMixin, GenericViewSet[EnrollmentTok
         "create": ADMINS,
         "destroy": ADMINS,
     }
+    bodies = secret = frozenset({"create"})
     queryset = listed_enrollment_tokens()
     serializer_class = EnrollmentTokenSerializer
     filter_backends = [StrictFilterBackend]

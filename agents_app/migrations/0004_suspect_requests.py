@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("agents_app", "0002_credential_remembers_its_token"),
+        ("agents_app", "0003_what_made_an_enrollment_token"),
         ("hosts_app", "0002_heartbeats_stay_hot"),
     ]
 

@@ -55,13 +55,15 @@ def create_enrollment_token(
     """
     require_one_line({"name": name})
     wrong: dict[str, list[str]] = {}
+    code = "unknown_reference"
     found = _groups(groups, wrong)
     maker = ApiToken.objects.filter(pk=actor.token_id).first() if actor.token_id else None
     end, fault = _expiry(expires_at, maker)
     if fault:
         wrong["expires_at"] = [fault]
+        code = "already_past"
     if wrong:
-        raise InvalidInput(_("The token cannot be made."), fields=wrong)
+        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
     secret = secrets.new_secret(protocol.ENROLLMENT_TOKEN_PREFIX)
     token = EnrollmentToken.objects.create(
         name=name,

@@ -8,81 +8,97 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from devops_manager.access.actors import actor_of
 from devops_manager.access.models import IdempotencyKey
+from devops_manager.lib import versions
 from devops_manager.lib.errors import Conflict, InvalidInput
+from devops_manager.lib.retries import retry_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rest_framework.request import Request
-    from rest_framework.views import APIView
-
-_P = ParamSpec("_P")
-_V = TypeVar("_V", bound="APIView")
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
-PARAMETER = OpenApiParameter(
-    HEADER,
-    str,
-    OpenApiParameter.HEADER,
-    description="Up to 200 printable characters; the same request under it is done only once.",
-)
+_SHOWN_ONCE = "secret"
 _ACCEPTABLE = re.compile(r"[\x21-\x7e]{1,200}")
+_JSON = "application/json"
 _RETRY_SECONDS = 1
 KEPT_FOR = timedelta(days=1)
 # "dm", 2: chosen once, for this database only, beside the lock of admission.
 _LOCK_SEED = 0x646D_0002
 
 
-def idempotent(
-    method: Callable[Concatenate[_V, Request, _P], Response],
-) -> Callable[Concatenate[_V, Request, _P], HttpResponse]:
-    """Make a view's method honour ``Idempotency-Key``; without the header nothing changes.
+def key_of(request: Request) -> str | None:
+    """Return the request's key, or None without one. Raises InvalidInput naming the header."""
+    key = request.headers.get(HEADER)
+    if key is not None and not _ACCEPTABLE.fullmatch(key):
+        raise InvalidInput(
+            _("The idempotency key is not valid."),
+            fields={HEADER: [_("Must be 1 to 200 printable ASCII characters.")]},
+        )
+    return key
 
-    Only successes are kept: an error did nothing, and its key is free again. Not for answers that
-    carry a secret: they would be stored.
-    Raises Conflict ``idempotency_key_reused`` for another request under a known key, Conflict
-    ``idempotency_in_progress`` (Retry-After) while the first one is at work.
+
+def answer_once(
+    request: Request,
+    key: str,
+    *,
+    act: Callable[[], HttpResponse],
+    secret: bool = False,
+    replay: Callable[[], HttpResponse] | None = None,
+) -> HttpResponse:
+    """Do ``act`` unless it was done under this key, and return its answer.
+
+    Only successes are kept: an error did nothing, and its key is free again. ``secret``: the answer
+    carries one, which is not kept; asked again, the caller is told so. ``replay`` gives the answer
+    anew, of which nothing is kept then.
+    Raises Conflict ``idempotency_key_reused`` for another request under a known key,
+    ``idempotency_in_progress`` (Retry-After) while the first one is at work, and
+    ``secret_not_kept``.
     """
+    digest = _digest(request)
 
-    @wraps(method)
-    def once(view: _V, request: Request, *args: _P.args, **kwargs: _P.kwargs) -> HttpResponse:
-        key = request.headers.get(HEADER)
-        if key is None:
-            return method(view, request, *args, **kwargs)
-        if not _ACCEPTABLE.fullmatch(key):
-            raise InvalidInput(
-                _("The idempotency key is not valid."),
-                fields={HEADER: [_("Must be 1 to 200 printable ASCII characters.")]},
-            )
-        return _answer_once(request, key, lambda: method(view, request, *args, **kwargs))
+    def once() -> HttpResponse:
+        return _answer_once(
+            _Asked(actor_of(request).name, key, digest, secret), act=act, replay=replay
+        )
 
-    return cast("Callable[Concatenate[_V, Request, _P], HttpResponse]", once)
+    return retry_transaction(f"{request.method} {request.path}", once)
 
 
-def _answer_once(request: Request, key: str, act: Callable[[], Response]) -> HttpResponse:
-    actor, digest = actor_of(request).name, _digest(request)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request under a key."""
+
+    actor: str
+    key: str
+    digest: bytes
+    secret: bool
+
+
+def _answer_once(
+    asked: _Asked, *, act: Callable[[], HttpResponse], replay: Callable[[], HttpResponse] | None
+) -> HttpResponse:
     with transaction.atomic():
-        locked = _lock(actor, key)
+        locked = _lock(asked.actor, asked.key)
         # A statement of its own: it sees what the one that had the lock before has committed. And
         # asked even without the lock, which another who only wants the answer may have.
-        known = IdempotencyKey.objects.filter(actor=actor, key=key).first()
+        known = IdempotencyKey.objects.filter(actor=asked.actor, key=asked.key).first()
         if known is not None:
-            return _again(known, digest)
+            return _again(known, asked, replay)
         if not locked:
             raise _in_progress()
         response = act()
@@ -90,14 +106,23 @@ def _answer_once(request: Request, key: str, act: Callable[[], Response]) -> Htt
             transaction.set_rollback(True)
         else:
             IdempotencyKey.objects.create(
-                actor=actor,
-                key=key,
-                request_digest=digest,
+                actor=asked.actor,
+                key=asked.key,
+                request_digest=asked.digest,
                 response_status=response.status_code,
-                response_body=JSONRenderer().render(response.data),
+                response_body=b"" if replay else _body_to_keep(response, secret=asked.secret),
                 response_location=response.headers.get("Location", ""),
             )
     return response
+
+
+def _body_to_keep(response: HttpResponse, *, secret: bool) -> bytes:
+    if not isinstance(response, Response):
+        return response.content
+    body = response.data
+    if secret:
+        body = {name: value for name, value in body.items() if name != _SHOWN_ONCE}
+    return JSONRenderer().render(body)
 
 
 def _lock(actor: str, key: str) -> bool:
@@ -110,22 +135,39 @@ def _lock(actor: str, key: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _again(known: IdempotencyKey, digest: bytes) -> HttpResponse:
-    """Return the answer that is stored under the key."""
-    if bytes(known.request_digest) != digest:
+def _again(
+    known: IdempotencyKey, asked: _Asked, replay: Callable[[], HttpResponse] | None
+) -> HttpResponse:
+    """Return the answer that belongs to the key."""
+    if bytes(known.request_digest) != asked.digest:
         raise Conflict(
             _("This idempotency key was used for another request."),
             code="idempotency_key_reused",
             fields={HEADER: [_("Take a new key for a new request.")]},
         )
-    headers = {REPLAYED: "true"}
+    if asked.secret:
+        raise _secret_not_kept(bytes(known.response_body or b"{}"))
+    if replay is not None:
+        response = replay()
+    else:
+        body = bytes(known.response_body or b"")
+        response = HttpResponse(body, status=known.response_status, content_type=_JSON)
+    response.headers[REPLAYED] = "true"
     if known.response_location:
-        headers["Location"] = known.response_location
-    return HttpResponse(
-        bytes(known.response_body or b""),
-        status=known.response_status,
-        content_type="application/json",
-        headers=headers,
+        response.headers["Location"] = known.response_location
+    return response
+
+
+def _secret_not_kept(body: bytes) -> Conflict:
+    """Say which thing was made, so that it can be revoked if its secret never arrived."""
+    made = json.loads(body)
+    told = ", ".join(f"{name} {made[name]}" for name in ("token_id", "prefix") if name in made)
+    return Conflict(
+        _("This was done under this key, and its secret was shown then: it is not kept."),
+        code="secret_not_kept",
+        fields={
+            HEADER: [_("If the answer was lost, revoke this one and make another: %s.") % told]
+        },
     )
 
 
@@ -146,4 +188,6 @@ def sweep_idempotency_keys() -> int:
 def _digest(request: Request) -> bytes:
     body = json.dumps(request.data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     text = "\n".join((request.method or "", request.get_full_path(), body))
+    if versions.HEADER in request.headers:
+        text += f"\n{request.headers[versions.HEADER]}"
     return hashlib.sha256(text.encode()).digest()

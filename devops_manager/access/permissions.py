@@ -55,5 +55,10 @@ class RolePermission(BasePermission):
         if method != "options" and not hasattr(view, method):
             raise MethodNotAllowed(request.method or "")
         declared: dict[str, frozenset[Role]] = getattr(view, "permissions", {})
-        key = getattr(view, "action", None) or ("get" if method == "head" else method)
-        return actor_of(request).role in declared.get(key, frozenset())
+        return actor_of(request).role in declared.get(act_of(request, view), frozenset())
+
+
+def act_of(request: Request, view: APIView) -> str:
+    """Return the name under which views declare this act: the action, or else the method."""
+    method = (request.method or "").lower()
+    return getattr(view, "action", None) or ("get" if method == "head" else method)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db.models import Q
+
 from devops_manager.access.models import ApiToken, AuditEvent, Role
 from devops_manager.access.permissions import require_token_management
 
@@ -21,6 +23,15 @@ def visible_tokens(actor: Actor) -> QuerySet[ApiToken]:
     require_token_management(actor)
     tokens = ApiToken.objects.select_related("owner", "parent").order_by("-id")
     return tokens if actor.role == Role.ADMIN else tokens.filter(owner_id=actor.user_id)
+
+
+def acts_of(events: QuerySet[AuditEvent], name: str) -> QuerySet[AuditEvent]:
+    """Narrow to what this actor did; for a person, with what the person's tokens did.
+
+    A token's events name its owner behind its prefix: ``token:<prefix> (<owner>)``.
+    """
+    by_token = Q(actor_kind=AuditEvent.ActorKind.TOKEN, actor__endswith=f" ({name})")
+    return events.filter(Q(actor=name) | by_token)
 
 
 def audit_events() -> QuerySet[AuditEvent]:

@@ -85,6 +85,18 @@ class TooLarge(DomainError):
     code = "too_large"
 
 
+class PreconditionFailed(DomainError):
+    """The thing is no longer as the caller last saw it (412)."""
+
+    code = "precondition_failed"
+
+
+class AddressTooLong(DomainError):
+    """Path and query are longer than any of ours (414)."""
+
+    code = "address_too_long"
+
+
 class Unauthenticated(DomainError):
     """Nobody knows who asks, or the proof is wrong (401)."""
 

@@ -28,6 +28,9 @@ INVISIBLE = (
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 FORGING = r"\x00-\x1f\x7f-\x9f\u2028\u2029" + INVISIBLE
+# For descriptions of what is taken: one such line, and one that is not empty either.
+ONE_LINE = f"^[^{FORGING}]*$"
+NAME = rf"^[^{FORGING}]*[^{FORGING}\s][^{FORGING}]*$"
 _forging = re.compile(f"[{FORGING}]")
 
 

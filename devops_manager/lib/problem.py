@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import logging
+import re
 import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
 # What PostgreSQL being away, or the pool having no connection in time, looks like.
 DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError)
-_API = ("/api/", "/healthz", "/readyz", "/metrics")
+_API = re.compile(r"/(api|healthz|readyz|metrics)(/|$)")
 
 _STATUS: dict[type[errors.DomainError], int] = {
     errors.InvalidInput: 400,
@@ -47,7 +48,9 @@ _STATUS: dict[type[errors.DomainError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
+    errors.AddressTooLong: 414,
     errors.LimitReached: 429,
     errors.Unavailable: 503,
 }
@@ -122,7 +125,21 @@ def problem_response(error: Exception) -> JsonResponse | None:
 
 def wants_problem(request: HttpRequest) -> bool:
     """Tell whether this request gets problem+json rather than a page."""
-    return request.path.startswith(_API)
+    return _API.match(request.path) is not None
+
+
+def refusal(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
+    """Return the answer of a middleware that refuses a request: problem+json, or a page.
+
+    The page is drawn without the request, whose user is not known yet.
+    """
+    if wants_problem(request):
+        response = problem_response(error)
+        assert response is not None
+        return response
+    told = [str(text) for texts in error.fields.values() for text in texts]
+    page = render_to_string("400.html", {"detail": str(error.detail), "field_errors": told})
+    return HttpResponse(page, status=status_of(error))
 
 
 def unavailable_response(request: HttpRequest) -> HttpResponse:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.core.validators import RegexValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from devops_manager.lib.errors import is_full
+from devops_manager.lib.one_line import NAME
 
 
 class StrictCharField(serializers.CharField):
@@ -20,6 +22,18 @@ class StrictCharField(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class NameField(StrictCharField):
+    """A name: one line that shows as it is, and not blank."""
+
+    def __init__(self, **options: Any) -> None:
+        """Take a name of at most ``max_length`` characters."""
+        options["validators"] = [
+            *options.get("validators", ()),
+            RegexValidator(NAME, _("Must be one line without control characters.")),
+        ]
+        super().__init__(**options)
 
 
 class StrictIntegerField(serializers.IntegerField):

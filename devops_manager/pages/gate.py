@@ -1,23 +1,22 @@
-"""The door of every page: signed in, allowed, answered with a strict content policy."""
+"""The door of every page: signed in, and allowed."""
 
 from __future__ import annotations
 
 import functools
 import http
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.cache import add_never_cache_headers
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
 from devops_manager.access.actors import Actor, actor_of
 from devops_manager.access.permissions import ADMINS, APPROVERS, OPERATORS, READERS
-from devops_manager.lib.errors import DomainError, Forbidden
+from devops_manager.lib.errors import DomainError, Forbidden, InvalidInput
 from devops_manager.lib.problem import status_of
 from devops_manager.lib.requests import current_request_id
 from devops_manager.pages.kept import ask_to_sign_in, is_kept
@@ -26,19 +25,12 @@ from devops_manager.pages.live import frame_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseBase
 
     from devops_manager.access.models import Role
 
 P = ParamSpec("P")
-R = TypeVar("R", bound=HttpResponseBase)
 
-# Everything from this server, nothing inline, no frames, forms only back to us.
-CONTENT_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; "
-    "base-uri 'none'"
-)
 _TEMPLATES = {400: "400.html", 403: "403.html", 404: "404.html", 429: "429.html", 503: "503.html"}
 
 
@@ -88,10 +80,10 @@ def page(
                 actor = actor_of(request)
                 if actor.role not in roles:
                     raise Forbidden(_("Your role does not allow it."))
-                response: HttpResponseBase = view(request, actor, *args, **kwargs)
+                _refuse_repeated(request)
+                return view(request, actor, *args, **kwargs)
             except DomainError as error:
-                response = error_page(request, error)
-            return guarded(response)
+                return error_page(request, error)
 
         checked = _behind_sign_in(require_http_methods(served)(serve))
         checked.keeps_form = keeps_form
@@ -109,19 +101,22 @@ def _behind_sign_in(view: Any) -> Any:
         if not request.user.is_authenticated:
             if request.headers.get("HX-Request"):
                 # A redirect would be followed, and the sign-in page put in the form's place.
-                return guarded(HttpResponse(status=401))
+                return HttpResponse(status=401)
             if is_kept(request):
-                return guarded(ask_to_sign_in(request, status=401))
+                return ask_to_sign_in(request, status=401)
         return cast("HttpResponseBase", redirecting(request, *args, **kwargs))
 
     return serve
 
 
-def guarded(response: R) -> R:
-    """Add the content policy, and keep pages out of shared and back-button caches."""
-    response.headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
-    add_never_cache_headers(response)
-    return response
+def _refuse_repeated(request: HttpRequest) -> None:
+    """Raise InvalidInput for a filter given twice: to take one of them would be guessing."""
+    twice = [name for name, given in request.GET.lists() if len(given) > 1]
+    if twice:
+        raise InvalidInput(
+            _("The filter is not valid."),
+            fields={name: [_("Given more than once: %s") % name] for name in twice},
+        )
 
 
 def show(

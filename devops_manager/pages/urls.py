@@ -21,6 +21,7 @@ _HOST = "hosts/<uuid:host_id>"
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
+    path("favicon.ico", overview.icon, name="icon"),
     path("login", account.SignIn.as_view(), name="login"),
     path("logout", account.sign_out, name="logout"),
     path("password", account.ChangePassword.as_view(), name="password_change"),

@@ -11,10 +11,12 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from devops_manager.access.actors import actor_of
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import ADMINS, READERS
 from devops_manager.lib.filters import StrictFilterBackend, refuse_unknown
 from devops_manager.lib.pagination import envelope, parse_page, refuse_beyond_end
+from devops_manager.lib.versions import etag, expected_version
 from hosts_app import selectors, services
 from hosts_app.api import serializers
 from hosts_app.api.filters import GroupFilter
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @extend_schema(tags=["groups"])
-class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
+class GroupViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[HostGroup]):
     """Named sets of hosts, as tasks target them and operators are granted them."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
@@ -44,6 +46,10 @@ class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
         "grant": ADMINS,
         "revoke_grant": ADMINS,
     }
+    bodies = frozenset(
+        {"create", "partial_update", "add_hosts", "remove_hosts", "grant", "revoke_grant"}
+    )
+    conditional = frozenset({"partial_update", "destroy"})
     queryset = selectors.listed_groups()
     serializer_class = serializers.GroupSerializer
     filter_backends = [StrictFilterBackend]
@@ -53,7 +59,7 @@ class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
 
     def retrieve(self, request: Request, group_id: UUID) -> Response:
         """Return one group."""
-        refuse_unknown(request, ())
+        refuse_unknown(request, (), paged=False)
         return _answer(group_id)
 
     def create(self, request: Request) -> Response:
@@ -67,13 +73,19 @@ class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
         """Change a group's name or description."""
         body = serializers.GroupSerializer(data=request.data, partial=True)
         body.is_valid(raise_exception=True)
-        services.update_group(actor=actor_of(request), group_id=group_id, **body.validated_data)
+        services.update_group(
+            actor=actor_of(request),
+            group_id=group_id,
+            expected=expected_version(request.headers),
+            **body.validated_data,
+        )
         return _answer(group_id)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, group_id: UUID) -> Response:
         """Delete a group; its hosts stay."""
-        services.delete_group(actor=actor_of(request), group_id=group_id)
+        expected = expected_version(request.headers)
+        services.delete_group(actor=actor_of(request), group_id=group_id, expected=expected)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=serializers.HostIdsSerializer, responses=serializers.CountSerializer)
@@ -125,7 +137,8 @@ class GroupViewSet(mixins.ListModelMixin, GenericViewSet[HostGroup]):
 
 def _answer(group_id: UUID, *, status: int = 200) -> Response:
     group = selectors.group_of(group_id)
-    return Response(serializers.GroupSerializer(group).data, status=status)
+    shown = serializers.GroupSerializer(group).data
+    return Response(shown, status=status, headers=etag(selectors.group_version(group)))
 
 
 def _username(request: Request) -> str:

@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from devops_manager.lib.serializers import (
+    NameField,
     StrictCharField,
     StrictIntegerField,
     StrictMixin,
@@ -31,6 +32,8 @@ _MAX_DECISIONS = 1000
 
 class UniqueListField(serializers.ListField):
     """A list in which nothing stands twice."""
+
+    unique_items = True  # for the description
 
     default_error_messages: ClassVar = {"twice": _("Stands twice: {value}.")}
 
@@ -144,7 +147,7 @@ class HostChangeSerializer(StrictSerializer):
     """What may be changed of a host; what is left out stays. Lists replace the old ones."""
 
     tags = UniqueListField(
-        child=StrictCharField(max_length=_TAG_LENGTH), max_length=_MAX_TAGS, required=False
+        child=NameField(max_length=_TAG_LENGTH), max_length=_MAX_TAGS, required=False
     )
     groups = UniqueListField(
         child=StrictCharField(max_length=128), max_length=_MAX_GROUPS, required=False
@@ -167,19 +170,19 @@ class ReplaceSerializer(StrictSerializer):
 class HostIdsSerializer(StrictSerializer):
     """Hosts by their ids."""
 
-    hosts = UniqueListField(child=StrictUUIDField(), allow_empty=False, max_length=_MAX_DECISIONS)
+    hosts = UniqueListField(child=StrictUUIDField(), min_length=1, max_length=_MAX_DECISIONS)
 
 
 class GroupSerializer(StrictModelSerializer):
     """A group of hosts."""
 
+    # Uniqueness is the database's word, and answered as a conflict.
+    name = NameField(max_length=128)
     host_count = serializers.IntegerField(read_only=True, default=0)
 
     class Meta:
         model = HostGroup
         fields: ClassVar = ["group_id", "name", "description", "host_count", "created_at"]
-        # Uniqueness is the database's word, and answered as a conflict.
-        extra_kwargs: ClassVar[dict[str, dict[str, Any]]] = {"name": {"validators": []}}
 
 
 class GrantSerializer(StrictSerializer):

@@ -9,15 +9,16 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import mixins
 from rest_framework.decorators import action
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from devops_manager.access.actors import actor_of
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import ADMINS, APPROVERS, OPERATORS, READERS
 from devops_manager.lib.errors import NotFound
 from devops_manager.lib.filters import StrictFilterBackend, refuse_unknown
 from devops_manager.lib.pagination import envelope, parse_page, refuse_beyond_end
+from devops_manager.lib.versions import etag, expected_version
 from hosts_app import selectors, services
 from hosts_app.api import serializers
 from hosts_app.api.filters import HostFilter
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @extend_schema(tags=["hosts"])
-class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
+class HostViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Host]):
     """The managed machines."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
@@ -50,6 +51,7 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
         "release": ADMINS,
         "revoke_credential": ADMINS,
     }
+    bodies = conditional = frozenset({"partial_update"})
     queryset = selectors.listed_hosts()
     serializer_class = serializers.HostSerializer
     filter_backends = [StrictFilterBackend]
@@ -60,7 +62,7 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
     @extend_schema(responses=serializers.HostDetailSerializer)
     def retrieve(self, request: Request, host_id: UUID) -> Response:
         """Return one host."""
-        refuse_unknown(request, ())
+        refuse_unknown(request, (), paged=False)
         return _answer(host_id)
 
     @extend_schema(
@@ -77,7 +79,12 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
             max_concurrency=body.validated_data.get("max_concurrency"),
             display_name=body.validated_data.get("display_name"),
         )
-        services.update_host(actor=actor_of(request), host_id=host_id, change=change)
+        services.update_host(
+            actor=actor_of(request),
+            host_id=host_id,
+            change=change,
+            expected=expected_version(request.headers),
+        )
         return _answer(host_id)
 
     @extend_schema(responses={204: None})
@@ -132,7 +139,7 @@ class HostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
 
 
 @extend_schema(tags=["hosts"])
-class PendingHostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
+class PendingHostViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Host]):
     """Hosts that wait for approval."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
@@ -142,6 +149,7 @@ class PendingHostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
         "approve_many": APPROVERS,
         "reject_many": APPROVERS,
     }
+    bodies = frozenset({"approve_many", "reject_many"})
     queryset = selectors.listed_hosts().filter(status=HostStatus.PENDING)
     serializer_class = serializers.HostSerializer
     filter_backends = [StrictFilterBackend]
@@ -183,7 +191,7 @@ class PendingHostViewSet(mixins.ListModelMixin, GenericViewSet[Host]):
         return _decide_many(services.reject_hosts, request)
 
 
-class HostTagsView(APIView):
+class HostTagsView(Guarded):
     """The tags that hosts have."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
@@ -201,7 +209,7 @@ class HostTagsView(APIView):
         """List the distinct tags of hosts that are not disabled, with counts."""
         refuse_unknown(request, ("contains",))
         page = parse_page(request.query_params)
-        contains = request.query_params.get("contains", "").replace("\x00", "")
+        contains = request.query_params.get("contains", "")
         tags = selectors.count_tags(contains=contains)
         refuse_beyond_end(page, len(tags))
         part = tags[page.offset : page.offset + page.size]
@@ -209,10 +217,11 @@ class HostTagsView(APIView):
         return Response(envelope(count=len(tags), page=page, results=list(shown)))
 
 
-class TargetPreviewView(APIView):
+class TargetPreviewView(Guarded):
     """What a target comes to, for the one who asks."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"post": OPERATORS}
+    bodies = queries = frozenset({"post"})
 
     @extend_schema(
         operation_id="targets_preview",
@@ -262,7 +271,8 @@ def _answer(host_id: UUID) -> Response:
     host = selectors.listed_hosts().filter(host_id=host_id).first()
     if host is None:
         raise NotFound(_("There is no such host."))
-    return Response(serializers.HostDetailSerializer(host).data)
+    shown = serializers.HostDetailSerializer(host).data
+    return Response(shown, headers=etag(selectors.host_version(host)))
 
 
 def _act(service: Callable[..., Host], request: Request, host_id: UUID) -> Response:

@@ -13,7 +13,9 @@ from devops_manager.access import audit
 from devops_manager.lib import announce
 from devops_manager.lib.errors import Conflict, InvalidInput
 from devops_manager.lib.one_line import require_one_line
+from devops_manager.lib.versions import ANY, Expected
 from hosts_app.models import Host, HostGroup, HostGroupMember, RetiredIdentity
+from hosts_app.selectors import host_version
 from hosts_app.services.locking import lock_host, require_status
 from hosts_app.states import HostStatus
 
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
 
 
 @transaction.atomic
-def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
+def update_host(
+    *, actor: Actor, host_id: UUID, change: HostChange, expected: Expected = ANY
+) -> Host:
     """Change a host's name, tags, groups or limit; what is None stays. No change, no audit event.
 
-    Raises NotFound, InvalidInput naming ``groups`` that do not exist, new ``tags`` and a
-    ``display_name`` that are no line of text.
+    Raises NotFound, PreconditionFailed unless it is as ``expected``, InvalidInput naming ``groups``
+    that do not exist, new ``tags`` and a ``display_name`` that are no line of text.
     """
     host = lock_host(host_id)
+    expected.require(host_version(host))
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
     if change.tags is not None and list(change.tags) != host.tags:
@@ -73,6 +78,7 @@ def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list
     if unknown:
         raise InvalidInput(
             _("The host cannot be changed."),
+            code="unknown_reference",
             fields={"groups": [_("unknown group: %s") % name for name in unknown]},
         )
     members = HostGroupMember.objects.filter(host=host)
@@ -87,16 +93,26 @@ def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list
 
 @transaction.atomic
 def disable_host(*, actor: Actor, host_id: UUID) -> Host:
-    """Give an active host no more work; what runs there ends unknown. Raises NotFound, Conflict."""
+    """Give a host no more work; what runs there ends unknown. Again changes nothing.
+
+    Raises NotFound, Conflict for a host that waits for approval.
+    """
     host = lock_host(host_id)
+    if host.status == HostStatus.DISABLED:
+        return host
     require_status([host], allowed={HostStatus.ACTIVE})
     return _move(actor, host, HostStatus.DISABLED, "host.disable")
 
 
 @transaction.atomic
 def enable_host(*, actor: Actor, host_id: UUID) -> Host:
-    """Let a disabled (or rejected) host work again. Raises NotFound, Conflict."""
+    """Let a disabled (or rejected) host work again. Again changes nothing.
+
+    Raises NotFound, Conflict for a host that waits for approval.
+    """
     host = lock_host(host_id)
+    if host.status == HostStatus.ACTIVE:
+        return host
     require_status([host], allowed={HostStatus.DISABLED})
     return _move(actor, host, HostStatus.ACTIVE, "host.enable")
 

@@ -11,7 +11,9 @@ from devops_manager.access import audit
 from devops_manager.access.models import User
 from devops_manager.lib.errors import Conflict, InvalidInput, NotFound
 from devops_manager.lib.one_line import require_one_line
+from devops_manager.lib.versions import ANY, Expected
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
+from hosts_app.selectors import group_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,15 +40,22 @@ def create_group(*, actor: Actor, name: str, description: str = "") -> HostGroup
 
 @transaction.atomic
 def update_group(
-    *, actor: Actor, group_id: UUID, name: str | None = None, description: str | None = None
+    *,
+    actor: Actor,
+    group_id: UUID,
+    name: str | None = None,
+    description: str | None = None,
+    expected: Expected = ANY,
 ) -> HostGroup:
     """Change a group's name or description; None stays.
 
-    Raises NotFound, InvalidInput and Conflict ``name_taken`` naming ``name``.
+    Raises NotFound, PreconditionFailed unless it is as ``expected``, InvalidInput and Conflict
+    ``name_taken`` naming ``name``.
 
     Targets name groups: a task that was written with the old name no longer finds it.
     """
     group = lock_group(group_id)
+    expected.require(group_version(group))
     wanted = {"name": name, "description": description}
     after = {
         key: value
@@ -68,9 +77,13 @@ def update_group(
 
 
 @transaction.atomic
-def delete_group(*, actor: Actor, group_id: UUID) -> None:
-    """Delete a group with its memberships and grants; its hosts stay. Raises NotFound."""
+def delete_group(*, actor: Actor, group_id: UUID, expected: Expected = ANY) -> None:
+    """Delete a group with its memberships and grants; its hosts stay.
+
+    Raises NotFound, PreconditionFailed unless it is as ``expected``.
+    """
     group = lock_group(group_id)
+    expected.require(group_version(group))
     before = {"name": group.name, "hosts": HostGroupMember.objects.filter(group=group).count()}
     group.delete()
     _audit(actor, group, "group.delete", before=before)
@@ -144,6 +157,7 @@ def _user(username: str) -> User:
     if user is None:
         raise InvalidInput(
             _("There is no such person."),
+            code="unknown_reference",
             fields={"username": [_("unknown person: %s") % username]},
         )
     return user
@@ -154,7 +168,9 @@ def _host_keys(host_ids: Sequence[UUID]) -> dict[UUID, int]:
     unknown = [f"{_('unknown host')}: {host}" for host in host_ids if host not in known]
     if unknown:
         raise InvalidInput(
-            _("The group cannot be changed."), fields={"hosts": unknown[:_NAMED_AT_MOST]}
+            _("The group cannot be changed."),
+            code="unknown_reference",
+            fields={"hosts": unknown[:_NAMED_AT_MOST]},
         )
     return known
 

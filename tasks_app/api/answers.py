@@ -16,9 +16,9 @@ JSON = "application/json"
 BYTES = "application/octet-stream"
 
 
-def json_answer(value: Any) -> HttpResponse:
+def json_answer(value: Any, *, headers: Mapping[str, str] | None = None) -> HttpResponse:
     """Return a dataclass as JSON: the same encoding as what is cached."""
-    return json_bytes(msgspec.json.encode(value))
+    return HttpResponse(msgspec.json.encode(value), content_type=JSON, headers=headers)
 
 
 def json_bytes(body: bytes) -> HttpResponse:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import InvalidInput
-from devops_manager.lib.filters import refuse_unknown
+from devops_manager.lib.filters import not_a_moment, refuse_unknown
+from devops_manager.lib.moments import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from rest_framework.request import Request
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
 class Query:
     """The parameters of one request, of which only ``known`` and the page's may be there."""
 
-    def __init__(self, request: Request, *known: str) -> None:
-        """Raise InvalidInput for parameters that are not known, and for NUL characters."""
-        refuse_unknown(request, known)
+    def __init__(
+        self, request: Request, *known: str, several: Collection[str] = (), paged: bool = False
+    ) -> None:
+        """Raise InvalidInput for parameters that are not known, or given again (but ``several``).
+
+        ``paged``: the page's are known, too.
+        """
+        refuse_unknown(request, (*known, *several), several=several, paged=paged)
         self._values = request.query_params
-        for name, value in self._values.items():
-            if "\x00" in value:
-                raise _refused(name, _("NUL characters are not allowed."))
 
     def text(self, name: str, *, characters: int = 253) -> str:
         """Return a text; empty when it is left out."""
@@ -43,6 +44,16 @@ class Query:
         if value != default and value not in choices:
             raise _refused(name, _("Must be one of %(choices)s.") % {"choices": ", ".join(choices)})
         return value
+
+    def choices(self, name: str, choices: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the choices that are given, any of which will do; none: all of them."""
+        given = dict.fromkeys(value for value in self._values.getlist(name) if value)
+        for value in given:
+            if value not in choices:
+                raise _refused(
+                    name, _("Must be one of %(choices)s.") % {"choices": ", ".join(choices)}
+                )
+        return tuple(given)
 
     def uuid(self, name: str) -> UUID | None:
         """Return an id, or None when it is left out."""
@@ -78,14 +89,10 @@ class Query:
         value = self._values.get(name, "")
         if not value:
             return None
-        try:
-            # A plus sign that was not escaped arrives as a blank.
-            found = parse_datetime(value.replace(" ", "+") if value.count(":") > 2 else value)
-        except ValueError:
-            found = None
+        found = parse_moment(value)
         if found is None:
-            raise _refused(name, _("Must be a date and time such as 2026-11-24T08:00:00Z."))
-        return timezone.make_aware(found) if timezone.is_naive(found) else found
+            raise _refused(name, not_a_moment())
+        return found
 
 
 def _refused(name: str, sentence: str) -> InvalidInput:

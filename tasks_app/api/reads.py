@@ -13,6 +13,7 @@ from rest_framework.decorators import action
 from rest_framework.renderers import JSONRenderer
 from rest_framework.viewsets import ViewSet
 
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.lib.pagination import PAGE_SIZE, parse_page
@@ -39,13 +40,11 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 LIMIT_BYTES_DEFAULT = 16_384
-LIMIT_BYTES_LOW = 64
-LIMIT_BYTES_HIGH = 1_048_576
 # What one answer with output may come to: rows x streams x bytes of each.
 ANSWER_BYTES = 16_777_216
 
 
-class TaskReads(ViewSet):
+class TaskReads(Guarded, ViewSet):
     """The reading half of ``TaskViewSet``."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {}
@@ -61,7 +60,7 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def progress(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return how far a task is; with a cursor, also the rows that moved since."""
-        query = Query(request, "cursor")
+        query = Query(request, "cursor", "size")
         text = query.text("cursor", characters=60)
         limit = query.whole("size", default=PAGE_SIZE, low=1, high=settings.DM_PAGE_SIZE_MAX)
         cursor = progress.parse_cursor(text) if text else None
@@ -78,12 +77,12 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def hosts(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return a task's hosts by name, each with its outcome and its rows."""
-        query = Query(request, "outcome", "state", "hostname")
+        query = Query(request, "hostname", several=("outcome", "state"), paged=True)
         page = rows.task_hosts(
             task_id=task_id,
             asked=parse_page(request.query_params),
-            outcome=query.choice("outcome", [*Outcome.values, rows.OPEN]),
-            state=query.choice("state", RowStatus.values),
+            outcomes=query.choices("outcome", [*Outcome.values, rows.OPEN]),
+            states=query.choices("state", RowStatus.values),
             hostname=query.text("hostname"),
         )
         return json_answer(page)
@@ -92,18 +91,22 @@ class TaskReads(ViewSet):
     @action(detail=True)
     def logs(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return rows that were delivered or ended, with what they printed, bounded in bytes."""
-        query = Query(request, "command", "host", "status", "stream", "encoding", "limit_bytes")
-        stream = query.choice("stream", outputs.STREAMS)
+        query = Query(
+            request,
+            *("command", "host", "encoding", "limit_bytes"),
+            several=("status", "stream"),
+            paged=True,
+        )
         narrowed = outputs.LogFilter(
             host=query.uuid("host"),
             command=query.uuid("command"),
-            status=query.choice("status", RowStatus.values),
-            streams=(stream,) if stream else outputs.STREAMS,
+            statuses=query.choices("status", RowStatus.values),
+            streams=query.choices("stream", outputs.STREAMS) or outputs.STREAMS,
             limit_bytes=query.whole(
                 "limit_bytes",
                 default=LIMIT_BYTES_DEFAULT,
-                low=LIMIT_BYTES_LOW,
-                high=LIMIT_BYTES_HIGH,
+                low=schema.LIMIT_BYTES_LOW,
+                high=schema.LIMIT_BYTES_HIGH,
             )
             // 2
             * 2,
@@ -113,6 +116,7 @@ class TaskReads(ViewSet):
         if asked.size * len(narrowed.streams) * narrowed.limit_bytes > ANSWER_BYTES:
             raise InvalidInput(
                 _("The answer would be too large."),
+                code="answer_too_large",
                 fields={"limit_bytes": [_("Ask for fewer rows or fewer bytes of each.")]},
             )
         return json_answer(outputs.task_logs(task_id=task_id, asked=asked, narrowed=narrowed))
@@ -163,6 +167,6 @@ class TaskReads(ViewSet):
     @action(detail=True, url_path="output-groups", url_name="output-groups")
     def output_groups(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return a step's ended rows by what they came to, the largest group first."""
-        command = Query(request, "command").required_uuid("command")
+        command = Query(request, "command", paged=True).required_uuid("command")
         asked = parse_page(request.query_params)
         return json_answer(outputs.output_groups(task_id=task_id, command_id=command, asked=asked))

@@ -10,15 +10,23 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import TextChoices
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from devops_manager.lib.one_line import FORGING, NAME, ONE_LINE
+from hosts_app.targets import MAX_HOSTS, MAX_NAMES
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
 from tasks_app.selectors.outputs import ENCODINGS, STREAMS
 from tasks_app.services import drafts
 from tasks_app.states import Outcome, RowStatus, TaskStatus
+
+LIMIT_BYTES_LOW = 64
+LIMIT_BYTES_HIGH = 1_048_576
+NO_NUL = r"^[^\x00]*$"
+FILLED = r"^[^\x00]*[^\x00\s][^\x00]*$"
 
 _PLAIN: dict[Any, type[serializers.Field[Any, Any, Any, Any]]] = {
     str: serializers.CharField,
@@ -80,12 +88,30 @@ def _field(hint: Any) -> serializers.Field[Any, Any, Any, Any]:
     return _PLAIN[hint](**options)
 
 
+def _described(described: dict[str, Any], **options: Any) -> serializers.Field[Any, Any, Any, Any]:
+    """Return a field that is described so. (A copy is made of it: the class keeps what is said.)"""
+    kind = type("DescribedField", (serializers.JSONField,), {})
+    field: serializers.Field[Any, Any, Any, Any] = extend_schema_field(described)(kind)(**options)
+    return field
+
+
+def _text(
+    pattern: str = NO_NUL, *, characters: int | None = None, **options: Any
+) -> serializers.Field[Any, Any, Any, Any]:
+    described: dict[str, Any] = {"type": "string", "pattern": pattern}
+    if characters is not None:
+        described["maxLength"] = characters
+    return _described(described, **options)
+
+
 class SelectionBody(serializers.Serializer[Any]):
     """Hosts by id, by the names of their groups, by tag; together, not in common."""
 
-    hosts = serializers.ListField(child=serializers.UUIDField(), required=False)
-    groups = serializers.ListField(child=serializers.CharField(), required=False)
-    tags = serializers.ListField(child=serializers.CharField(), required=False)
+    hosts = serializers.ListField(
+        child=serializers.UUIDField(), required=False, max_length=MAX_HOSTS
+    )
+    groups = serializers.ListField(child=_text(FILLED), required=False, max_length=MAX_NAMES)
+    tags = serializers.ListField(child=_text(FILLED), required=False, max_length=MAX_NAMES)
 
 
 class TargetBody(SelectionBody):
@@ -95,27 +121,41 @@ class TargetBody(SelectionBody):
     exclude = SelectionBody(required=False)
 
 
-class CommandBody(serializers.Serializer[Any]):
-    """One step. See docs/tasks.md."""
+_ENVIRONMENT = {
+    "type": "object",
+    "maxProperties": drafts.ENVIRONMENT_MAX,
+    "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$"},
+    "additionalProperties": {
+        "type": "string",
+        "pattern": NO_NUL,
+        "maxLength": drafts.ENVIRONMENT_VALUE_BYTES,
+    },
+}
 
-    name = serializers.CharField(max_length=drafts.NAME_CHARACTERS, required=False)
+
+class CommandBody(serializers.Serializer[Any]):
+    """One step. See docs/tasks.md. Only a script has an interpreter."""
+
+    name = _text(ONE_LINE, characters=drafts.NAME_CHARACTERS, required=False)
     kind = serializers.ChoiceField(
         choices=CommandKind.choices, default=CommandKind.COMMAND, required=False
     )
-    body = serializers.CharField(help_text=f"1 to {drafts.BODY_BYTES} bytes of UTF-8.")
-    interpreter = serializers.CharField(max_length=drafts.INTERPRETER_CHARACTERS, required=False)
+    body = _text(
+        FILLED, characters=drafts.BODY_BYTES, help_text=f"1 to {drafts.BODY_BYTES} bytes of UTF-8."
+    )
+    interpreter = _text(ONE_LINE, characters=drafts.INTERPRETER_CHARACTERS, required=False)
     parameters = serializers.ListField(
-        child=serializers.CharField(allow_blank=True),
+        child=_text(characters=drafts.PARAMETER_BYTES),
         max_length=drafts.PARAMETERS_MAX,
         required=False,
     )
-    environment = serializers.DictField(
-        child=serializers.CharField(allow_blank=True), required=False
+    environment = _described(_ENVIRONMENT, required=False)
+    working_directory = _text(
+        f"^(/[^{FORGING}]*)?$", characters=drafts.WORKING_DIRECTORY_CHARACTERS, required=False
     )
-    working_directory = serializers.CharField(
-        max_length=drafts.WORKING_DIRECTORY_CHARACTERS, required=False
+    run_as = _text(
+        f"^({drafts.RUN_AS_PATTERN})?$", characters=drafts.RUN_AS_CHARACTERS, required=False
     )
-    run_as = serializers.CharField(max_length=drafts.RUN_AS_CHARACTERS, required=False)
     timeout_seconds = serializers.IntegerField(
         min_value=1, max_value=drafts.TIMEOUT_SECONDS_MAX, required=False
     )
@@ -127,13 +167,30 @@ class CommandBody(serializers.Serializer[Any]):
     )
 
 
+def only_scripts_have_interpreters(result: dict[str, Any], **_kwargs: object) -> dict[str, Any]:
+    """Say in the description what no field can say of another."""
+    command = result["components"]["schemas"].get("CommandBodyRequest")
+    if command is not None:
+        command["anyOf"] = [
+            {"properties": {"interpreter": {"maxLength": 0}}},
+            {"properties": {"kind": {"const": CommandKind.SCRIPT.value}}, "required": ["kind"]},
+        ]
+    changes = result["components"]["schemas"].get("PatchedTaskChangesRequest")
+    if changes is not None:
+        changes["minProperties"] = 1
+    return result
+
+
+_commands = serializers.ListField(
+    child=CommandBody(), min_length=1, max_length=settings.DM_MAX_COMMANDS_PER_TASK
+)
+
+
 class TaskBody(serializers.Serializer[Any]):
     """A task as it is asked for. See docs/tasks.md."""
 
-    name = serializers.CharField(max_length=drafts.NAME_CHARACTERS)
-    description = serializers.CharField(
-        max_length=drafts.DESCRIPTION_CHARACTERS, required=False, allow_blank=True
-    )
+    name = _text(NAME, characters=drafts.NAME_CHARACTERS)
+    description = _text(characters=drafts.DESCRIPTION_CHARACTERS, required=False)
     priority = serializers.ChoiceField(
         choices=["low", "normal", "high", "urgent"],
         default="normal",
@@ -147,21 +204,26 @@ class TaskBody(serializers.Serializer[Any]):
     delivery_seconds = serializers.IntegerField(
         min_value=1, max_value=drafts.DELIVERY_SECONDS_MAX, required=False
     )
-    commands = CommandBody(many=True)
+    commands = _commands
 
 
 class TaskChanges(TaskBody):
     """The fields to change; ``target`` and ``commands`` replace the old ones as a whole."""
 
-    name = serializers.CharField(max_length=drafts.NAME_CHARACTERS, required=False)
+    name = _text(NAME, characters=drafts.NAME_CHARACTERS, required=False)
     target = TargetBody(required=False)
-    commands = CommandBody(many=True, required=False)
+    commands = serializers.ListField(
+        child=CommandBody(),
+        min_length=1,
+        max_length=settings.DM_MAX_COMMANDS_PER_TASK,
+        required=False,
+    )
 
 
 class BulkBody(serializers.Serializer[Any]):
     """1 to 500 tasks, all of them or none."""
 
-    tasks = TaskBody(many=True)
+    tasks = serializers.ListField(child=TaskBody(), min_length=1, max_length=drafts.BULK_MAX)
 
 
 class WarningAnswer(serializers.Serializer[Any]):
@@ -193,31 +255,49 @@ def _parameter(name: str, kind: Any, text: str, **more: Any) -> OpenApiParameter
     return OpenApiParameter(name, kind, OpenApiParameter.QUERY, description=text, **more)
 
 
+def _contains(name: str, text: str, characters: int) -> OpenApiParameter:
+    described = {"type": "string", "pattern": NO_NUL, "maxLength": characters}
+    return _parameter(name, described, text)
+
+
+def _whole(name: str, text: str, low: int, high: int) -> OpenApiParameter:
+    return _parameter(name, {"type": "integer", "minimum": low, "maximum": high}, text)
+
+
 PAGE_PARAMETERS = [
     _parameter("page", int, "Which page, from 1."),
     _parameter("size", int, "Rows a page, at most DM_PAGE_SIZE_MAX (200)."),
 ]
 TASK_FILTERS = [
     *PAGE_PARAMETERS,
-    _parameter("status", str, "Tasks in this state.", enum=TaskStatus.values),
-    _parameter("name", str, "Tasks whose name contains this."),
-    _parameter("created_by", str, "Tasks of this user name."),
+    _parameter("status", str, "Tasks in any of these states.", enum=TaskStatus.values, many=True),
+    _contains("name", "Tasks whose name contains this.", drafts.NAME_CHARACTERS),
+    _contains("created_by", "Tasks of this user name.", 150),
     _parameter("created_from", OpenApiTypes.DATETIME, "Created then or later."),
     _parameter("created_to", OpenApiTypes.DATETIME, "Created before."),
 ]
 HOST_FILTERS = [
     *PAGE_PARAMETERS,
     _parameter(
-        "outcome", str, "Hosts with this outcome; open: not ended.", enum=[*Outcome.values, "open"]
+        "outcome",
+        str,
+        "Hosts with any of these outcomes; open: not ended.",
+        enum=[*Outcome.values, "open"],
+        many=True,
     ),
-    _parameter("state", str, "Hosts with a row in this state.", enum=RowStatus.values),
-    _parameter("hostname", str, "Hosts whose name contains this."),
+    _parameter(
+        "state", str, "Hosts with a row in any of these states.", enum=RowStatus.values, many=True
+    ),
+    _contains("hostname", "Hosts whose name contains this.", 253),
 ]
 _STREAM = _parameter("stream", str, "stdout or stderr.", enum=list(STREAMS))
 _ENCODING = _parameter(
     "encoding", str, "text (default) or base64, which is exact.", enum=list(ENCODINGS)
 )
+# Not a choice of the caller's, though there are two renderers for the sake of problems.
+_NO_FORMAT = OpenApiParameter("format", exclude=True)
 ROW_PARAMETERS = [
+    _NO_FORMAT,
     _parameter("command", UUID, "The step.", required=True),
     _parameter("host", UUID, "The host.", required=True),
     _STREAM,
@@ -225,19 +305,28 @@ ROW_PARAMETERS = [
 LIVE_PARAMETERS = [
     *ROW_PARAMETERS,
     _ENCODING,
-    _parameter("offset", int, "Where the next piece begins: next_offset of the last one."),
+    _whole("offset", "Where the next piece begins: next_offset of the last one.", 0, 2**40),
 ]
 LOG_FILTERS = [
     *PAGE_PARAMETERS,
     _parameter("command", UUID, "Only this step."),
     _parameter("host", UUID, "Only this host."),
-    _parameter("status", str, "Rows in this state.", enum=RowStatus.values),
-    _STREAM,
+    _parameter("status", str, "Rows in any of these states.", enum=RowStatus.values, many=True),
+    _parameter("stream", str, "stdout, stderr, or both.", enum=list(STREAMS), many=True),
     _ENCODING,
-    _parameter("limit_bytes", int, "Bytes of each stream at most; the middle is left out."),
+    _whole(
+        "limit_bytes",
+        "Bytes of each stream at most; the middle is left out.",
+        LIMIT_BYTES_LOW,
+        LIMIT_BYTES_HIGH,
+    ),
 ]
 PROGRESS_PARAMETERS = [
-    _parameter("cursor", str, "The cursor of an earlier answer: tell the rows changed since."),
+    _parameter(
+        "cursor",
+        {"type": "string", "pattern": r"^[0-9]{1,18}(\.[0-9]{1,18}\.[0-9]{1,18})?$"},
+        "The cursor of an earlier answer: tell the rows changed since.",
+    ),
     _parameter("size", int, "Changed rows at most, up to DM_PAGE_SIZE_MAX (200)."),
 ]
 GROUP_PARAMETERS = [*PAGE_PARAMETERS, _parameter("command", UUID, "The step.", required=True)]

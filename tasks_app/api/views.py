@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -10,13 +11,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
-from devops_manager.access import idempotency
 from devops_manager.access.actors import actor_of
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import OPERATORS, READERS
 from devops_manager.lib.pagination import parse_page
+from devops_manager.lib.versions import etag, expected_version
 from tasks_app.api import schema
 from tasks_app.api.answers import json_answer, json_bytes
 from tasks_app.api.query import Query
@@ -31,7 +32,7 @@ from tasks_app.selectors.shapes import (
     TaskSummary,
 )
 from tasks_app.selectors.stats import metrics_summary
-from tasks_app.selectors.tasks import TaskFilter, task_detail
+from tasks_app.selectors.tasks import TaskFilter, task_detail, task_version
 from tasks_app.services import drafts, lifecycle, submit
 from tasks_app.services.ownership import require_may_change
 from tasks_app.states import TaskStatus
@@ -70,15 +71,20 @@ class TaskViewSet(TaskReads):
         "stop": OPERATORS,
         "cancel": OPERATORS,
     }
+    bodies = frozenset({"create", "bulk", "update", "partial_update"})
+    conditional = frozenset({"update", "partial_update", "destroy", "start"})
+    # Their answers show environments, which are not to be kept a second time.
+    afresh = frozenset({"update", "partial_update", "start", "stop", "cancel"})
     lookup_field = "task_id"
     lookup_value_converter = "uuid"
 
     @extend_schema(parameters=schema.TASK_FILTERS, responses=schema.answer_of(Page[TaskSummary]))
     def list(self, request: Request) -> HttpResponse:
         """Return tasks, newest first; counting stops at 10,000."""
-        query = Query(request, "status", "name", "created_by", "created_from", "created_to")
+        names = ("name", "created_by", "created_from", "created_to")
+        query = Query(request, *names, several=("status",), paged=True)
         narrowed = TaskFilter(
-            status=query.choice("status", TaskStatus.values),
+            statuses=query.choices("status", TaskStatus.values),
             name=query.text("name", characters=drafts.NAME_CHARACTERS),
             created_by=query.text("created_by", characters=150),
             created_from=query.moment("created_from"),
@@ -90,9 +96,7 @@ class TaskViewSet(TaskReads):
     @extend_schema(
         request=schema.TaskBody,
         responses={201: schema.CreatedTaskAnswer},
-        parameters=[idempotency.PARAMETER],
     )
-    @idempotency.idempotent
     def create(self, request: Request) -> Response:
         """Create a task; it does not start by itself."""
         draft = drafts.parse_task(request.data)
@@ -107,10 +111,8 @@ class TaskViewSet(TaskReads):
     @extend_schema(
         request=schema.BulkBody,
         responses={201: schema.BulkAnswer},
-        parameters=[idempotency.PARAMETER],
     )
     @action(detail=False, methods=["post"])
-    @idempotency.idempotent
     def bulk(self, request: Request) -> Response:
         """Create 1 to 500 tasks, all of them or none."""
         asked = drafts.parse_tasks(request.data)
@@ -129,23 +131,28 @@ class TaskViewSet(TaskReads):
     @extend_schema(request=schema.TaskBody, responses=_WHOLE)
     def update(self, request: Request, task_id: UUID) -> HttpResponse:
         """Replace a task that has not started."""
-        return self._change(request, task_id, partial=False)
+        return self._change(request, task_id, whole=True)
 
     @extend_schema(request=schema.TaskChanges, responses=_WHOLE)
     def partial_update(self, request: Request, task_id: UUID) -> HttpResponse:
         """Change fields of a task that has not started."""
-        return self._change(request, task_id, partial=True)
+        return self._change(request, task_id, whole=False)
 
-    def _change(self, request: Request, task_id: UUID, *, partial: bool) -> HttpResponse:
+    def _change(self, request: Request, task_id: UUID, *, whole: bool) -> HttpResponse:
         submit.update_task(
-            actor=actor_of(request), task_id=task_id, value=request.data, partial=partial
+            actor=actor_of(request),
+            task_id=task_id,
+            value=request.data,
+            partial=not whole,
+            expected=expected_version(request.headers),
         )
         return _whole(request, task_id)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, task_id: UUID) -> Response:
         """Delete a task that has not started."""
-        submit.delete_task(actor=actor_of(request), task_id=task_id)
+        expected = expected_version(request.headers)
+        submit.delete_task(actor=actor_of(request), task_id=task_id, expected=expected)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=None, responses=_WHOLE)
@@ -156,7 +163,8 @@ class TaskViewSet(TaskReads):
         It reaches what its creator may still reach: ``left_out`` names the hosts that fell out,
         and 409 ``grants_revoked`` says that none is left.
         """
-        return _act(request, task_id, lifecycle.start_task)
+        expected = expected_version(request.headers)
+        return _act(request, task_id, partial(lifecycle.start_task, expected=expected))
 
     @extend_schema(request=None, responses=_WHOLE)
     @action(detail=True, methods=["post"])
@@ -179,10 +187,11 @@ def _act(request: Request, task_id: UUID, service: Callable[..., Any]) -> HttpRe
 
 
 def _whole(request: Request, task_id: UUID) -> HttpResponse:
-    return json_answer(task_detail(task_id=task_id, reader=actor_of(request)))
+    detail = task_detail(task_id=task_id, reader=actor_of(request))
+    return json_answer(detail, headers=etag(task_version(detail.revision)))
 
 
-class HostTasksView(APIView):
+class HostTasksView(Guarded):
     """What one host was given."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
@@ -195,12 +204,12 @@ class HostTasksView(APIView):
     )
     def get(self, request: Request, host_id: UUID) -> HttpResponse:
         """Return the steps that a host was given, newest first; counting stops at 10,000."""
-        Query(request)
+        Query(request, paged=True)
         asked = parse_page(request.query_params)
         return json_bytes(encoded.host_tasks_json(host_id=host_id, asked=asked))
 
 
-class StatsView(APIView):
+class StatsView(Guarded):
     """Figures for an overview."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
@@ -212,7 +221,7 @@ class StatsView(APIView):
         return json_bytes(encoded.global_stats_json())
 
 
-class MetricsSummaryView(APIView):
+class MetricsSummaryView(Guarded):
     """Figures of capacity."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks_app.queue.ending import Canceled, end_task, expire_rows
 from tasks_app.queue.fences import by_fence
 from tasks_app.queue.look_up import look_up
-from tasks_app.queue.moves import Settled, lock_tasks
+from tasks_app.queue.moves import Settled, add_outcomes, lock_tasks
 from tasks_app.queue.report import report
 from tasks_app.queue.statements import in_transaction, run
 from tasks_app.queue.upkeep import make_output_partition, tick
@@ -41,9 +41,15 @@ def counts_that_differ(tasks: Sequence[int]) -> list[Any]:
     return run("counts_differ", tasks=list(tasks))
 
 
+def outcomes_that_differ(tasks: Sequence[int]) -> list[Any]:
+    """Return, of the tasks whose hosts by outcome differ from their rows, how many are missing."""
+    return run("outcomes_differ", tasks=list(tasks))
+
+
 __all__ = [
     "Canceled",
     "Settled",
+    "add_outcomes",
     "counts_that_differ",
     "end_task",
     "expire_rows",
@@ -54,6 +60,7 @@ __all__ = [
     "lock_tasks",
     "look_up",
     "make_output_partition",
+    "outcomes_that_differ",
     "report",
     "tick",
 ]

@@ -101,12 +101,26 @@ def settle(
         touched = {move.task_id for move in everything} | (dropped or {}).keys()
         calls.append(call("commands_close", tasks=list(touched)))
     found = run_last(*calls) if last else run_together(*calls)
-    rows = found[0] if outcomes else []
-    closed = [task for task in rows if _closed_now(task)]
+    wake = tuple({move.host_id for move in advanced if move.status == "pending"})
+    return _settled(found[0] if outcomes else [], wake)
+
+
+def add_outcomes(missing: Mapping[int, Mapping[str, int]]) -> Settled:
+    """Add to the tasks' hosts by outcome (task primary key → outcome → difference), and close.
+
+    For the sweep that mends counts; the caller has locked the tasks and their steps.
+    """
+    if not missing:
+        return Settled()
+    found = run_together(_outcomes_call([], missing), call("commands_close", tasks=list(missing)))
+    return _settled(found[0], ())
+
+
+def _settled(rows: Sequence[Any], wake_hosts: tuple[int, ...]) -> Settled:
     return Settled(
-        wake_hosts=tuple({move.host_id for move in advanced if move.status == "pending"}),
+        wake_hosts=wake_hosts,
         task_ids=tuple(task.task_id for task in rows),
-        closed_ids=tuple(task.task_id for task in closed),
+        closed_ids=tuple(task.task_id for task in rows if _closed_now(task)),
         final_ids=tuple(task.task_id for task in rows if task.status in TASK_TERMINAL),
     )
 
@@ -138,18 +152,19 @@ def _outcomes_of(ended: Sequence[Move], alone: set[int], dropped: Mapping[int, i
         known[task][_OUTCOMES[status]] += count
     for task, hosts in dropped.items():
         known[task][Outcome.CANCELED] += hosts
-    others = [move for move in ended if move.task_id not in alone]
-    return [
-        call(
-            "task_outcomes",
-            rows=[move.id for move in others],
-            tasks=[move.task_id for move in others],
-            hosts=[move.host_id for move in others],
-            old_statuses=[move.old_status for move in others],
-            known_tasks=list(known),
-            **{
-                f"known_{outcome}": [counts[outcome] for counts in known.values()]
-                for outcome in Outcome
-            },
-        )
-    ]
+    return [_outcomes_call([move for move in ended if move.task_id not in alone], known)]
+
+
+def _outcomes_call(others: Sequence[Move], known: Mapping[int, Mapping[Any, int]]) -> Call:
+    return call(
+        "task_outcomes",
+        rows=[move.id for move in others],
+        tasks=[move.task_id for move in others],
+        hosts=[move.host_id for move in others],
+        old_statuses=[move.old_status for move in others],
+        known_tasks=list(known),
+        **{
+            f"known_{outcome}": [counts[outcome] for counts in known.values()]
+            for outcome in Outcome
+        },
+    )

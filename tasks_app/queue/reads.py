@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from django.db import connection, transaction
 
 from tasks_app.queue.statements import run
 from tasks_app.states import ROW_FAILED, ROW_OPEN, ROW_TERMINAL, TASK_WITH_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _OPEN = [status.value for status in ROW_OPEN]
 _FAILED = [status.value for status in ROW_FAILED]
 _ENDED = [status.value for status in ROW_TERMINAL]
 _WITH_ROWS = [status.value for status in TASK_WITH_ROWS]
+
+
+def one_snapshot(function: Callable[P, R]) -> Callable[P, R]:
+    """Let all reads of ``function`` see one moment, so that its figures agree with each other.
+
+    In a transaction of the caller's they see what each statement sees.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if connection.in_atomic_block:
+            return function(*args, **kwargs)
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def snapshot_xmin() -> int:
@@ -28,14 +52,20 @@ def changed_rows(*, task: int, since: int, after: int, limit: int) -> list[Any]:
 
 
 def task_hosts(
-    *, task: int, outcome: str, state: str, hostname: str, limit: int, offset: int
+    *,
+    task: int,
+    outcomes: Sequence[str],
+    states: Sequence[str],
+    hostname: str,
+    limit: int,
+    offset: int,
 ) -> list[Any]:
-    """Return one page of a task's targets; ``outcome`` may be ``open``; empty filters nothing."""
+    """Return one page of a task's targets; an outcome may be ``open``; empty filters nothing."""
     return run(
         "read_task_hosts",
         task=task,
-        outcome=outcome,
-        state=state,
+        outcomes=list(outcomes),
+        states=list(states),
         hostname=hostname,
         open=_OPEN,
         failed=_FAILED,

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, connection, transaction
-from psycopg import errors
+from django.db import connection, transaction
 
 from devops_manager.lib import sql
+from devops_manager.lib.retries import retry_transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-logger = logging.getLogger(__name__)
-
 _DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
-_TRIES = 6
 
 Call = tuple[str, dict[str, Any]]
 
@@ -85,7 +81,7 @@ def in_transaction(function: Callable[P, R]) -> Callable[P, R]:
     All its statements look rows up by key, with or without statistics (``pin_plans.sql``): a plan
     is made once a connection and then kept, so it must not depend on who came first.
     Inside a transaction of the caller's it runs once: only the outermost may run again, for only it
-    starts afresh.
+    starts afresh. The plans are pinned there, too, for this session keeps them.
     """
     return _in_transaction(function, pinned_first=True)
 
@@ -108,18 +104,12 @@ def _in_transaction(function: Callable[P, R], *, pinned_first: bool) -> Callable
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         if connection.in_atomic_block:
+            foreign = not _turn.own
             with _turn_of_another():
+                if foreign and pinned_first:
+                    run_together(call("pin_plans"))
                 return function(*args, **kwargs)
-        for attempt in range(1, _TRIES):
-            try:
-                return once(*args, **kwargs)
-            except DatabaseError as error:
-                if not isinstance(
-                    error.__cause__, errors.DeadlockDetected | errors.SerializationFailure
-                ):
-                    raise
-                logger.warning("%s: try %d: %s", function.__name__, attempt, error.__cause__)
-        return once(*args, **kwargs)
+        return retry_transaction(function.__name__, lambda: once(*args, **kwargs))
 
     return wrapped
 

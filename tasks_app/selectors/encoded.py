@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from django.conf import settings
+from django.utils.translation import get_language
 
 from tasks_app import cache
 from tasks_app.selectors.rows import host_tasks
@@ -56,12 +58,14 @@ def task_state_json(*, task_id: UUID) -> bytes:
 
 
 def host_tasks_json(*, host_id: UUID, asked: PageAsked) -> bytes:
-    """Return ``host_tasks`` as JSON, cached. Raises NotFound."""
+    """Return ``host_tasks`` as JSON, cached in the server's language. Raises NotFound."""
 
     def build() -> tuple[bytes, bool]:
         page = host_tasks(host_id=host_id, asked=asked)
         return msgspec.json.encode(page), any(row.status in _UNSETTLED for row in page.results)
 
+    if get_language() != settings.LANGUAGE_CODE:
+        return build()[0]  # reasons are in words, and the cache has one language
     return cache.get_or_build(
         cache.host_tasks_key(host_id, page=asked.number, size=asked.size),
         generation=cache.HOST_GENERATION,

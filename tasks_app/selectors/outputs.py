@@ -12,7 +12,7 @@ from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import refuse_beyond_end
 from hosts_app.models import Host
 from tasks_app import live_output
-from tasks_app.models import Command, CommandHost, CommandOutput
+from tasks_app.models import Command, CommandHost, CommandOutput, TaskWindow
 from tasks_app.queue import reads
 from tasks_app.selectors.rows import ROW_FIELDS, row_view
 from tasks_app.selectors.shapes import (
@@ -24,7 +24,7 @@ from tasks_app.selectors.shapes import (
     StreamView,
 )
 from tasks_app.selectors.tasks import task_pk
-from tasks_app.states import ROW_IN_FLIGHT, ROW_TERMINAL, RowStatus
+from tasks_app.states import ROW_IN_FLIGHT, ROW_TERMINAL, TASK_TERMINAL, RowStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,7 +46,7 @@ class LogFilter:
 
     host: UUID | None = None
     command: UUID | None = None
-    status: str = ""
+    statuses: tuple[str, ...] = ()
     streams: tuple[str, ...] = STREAMS
     limit_bytes: int = 16_384
     encoding: str = TEXT
@@ -61,8 +61,8 @@ def task_logs(*, task_id: UUID, asked: PageAsked, narrowed: LogFilter) -> Page[L
     rows = CommandHost.objects.filter(
         command__in=commands, status__in=[*ROW_IN_FLIGHT, *ROW_TERMINAL]
     )
-    if narrowed.status:
-        rows = rows.filter(status=narrowed.status)
+    if narrowed.statuses:
+        rows = rows.filter(status__in=narrowed.statuses)
     if narrowed.host is not None:
         rows = rows.filter(host=_host_pk(narrowed.host))
     count = rows.count()
@@ -220,16 +220,24 @@ def _nothing_kept() -> NotFound:
 
 
 def _row(task_id: UUID, command_id: UUID, host_id: UUID) -> CommandHost:
-    row = (
+    row = _row_if_made(task_id, command_id, host_id)
+    if row is None:
+        raise _not_given()
+    return row
+
+
+def _row_if_made(task_id: UUID, command_id: UUID, host_id: UUID) -> CommandHost | None:
+    return (
         CommandHost.objects.filter(
             command__in=_command_pks(task_pk(task_id=task_id), command_id), host__host_id=host_id
         )
         .only("id", "status", "attempt", "fence", "finished_at")
         .first()
     )
-    if row is None:
-        raise NotFound(_("This step has not been given to this host."))
-    return row
+
+
+def _not_given() -> NotFound:
+    return NotFound(_("This step has not been given to this host."))
 
 
 def live_chunk(
@@ -237,13 +245,14 @@ def live_chunk(
 ) -> LiveChunk:
     """Return what a running row has printed since ``offset``; when it ended, read its log instead.
 
-    Raises NotFound when there is no such row.
+    Nothing yet where the row is still to be made. Raises NotFound when it never will be.
     """
-    row = _row(task_id, command_id, host_id)
+    row = _row_if_made(task_id, command_id, host_id)
+    status = RowStatus(row.status) if row else _status_to_be(task_id, command_id, host_id)
     data, next_offset = b"", offset
-    if row.fence is not None:
+    if row and row.fence is not None:
         data, next_offset = live_output.read(row.fence, stream, offset)
-    ended = row.status in ROW_TERMINAL
+    ended = status in ROW_TERMINAL
     if encoding == BASE64:
         text = base64.b64encode(data).decode()
     else:
@@ -252,8 +261,34 @@ def live_chunk(
         next_offset -= len(data) - len(whole)
         text = _decode(whole)[0]
     return LiveChunk(
-        encoding=encoding, data=text, offset=offset, next_offset=next_offset, ended=ended
+        encoding=encoding,
+        data=text,
+        offset=offset,
+        next_offset=next_offset,
+        ended=ended,
+        status=status,
     )
+
+
+def _status_to_be(task_id: UUID, command_id: UUID, host_id: UUID) -> RowStatus:
+    """Return the state of a row that is not made yet, or never was for a stop or cancel.
+
+    Before a task has started it is not known on which hosts it will run. Raises NotFound for a host
+    that the task is not for.
+    """
+    host = _host_pk(host_id)
+    command = Command.objects.select_related("task").get(
+        task__task_id=task_id, command_id=command_id
+    )
+    task = command.task
+    windows = TaskWindow.objects.filter(task=task)
+    if command.host_id not in {None, host}:
+        raise _not_given()
+    if task.started_at is not None and not windows.filter(host_ids__contains=[host]).exists():
+        raise _not_given()
+    if task.status in TASK_TERMINAL or task.stop_requested_at or task.cancel_requested_at:
+        return RowStatus.CANCELED
+    return RowStatus.PENDING
 
 
 def output_groups(*, task_id: UUID, command_id: UUID, asked: PageAsked) -> Page[OutputGroup]:

@@ -11,11 +11,13 @@ from devops_manager.lib.pagination import refuse_beyond_end
 from hosts_app.models import Host
 from tasks_app.models import Command, CommandHost
 from tasks_app.queue import reads
+from tasks_app.reasons import reason
 from tasks_app.selectors.shapes import HostOfTask, Page, RowView, TaskOfHost
 from tasks_app.selectors.tasks import COUNT_LIMIT, task_pk
 from tasks_app.states import CancelState, Outcome, RowStatus, TaskStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from devops_manager.lib.pagination import Page as PageAsked
@@ -43,7 +45,8 @@ def row_view(row: tuple[Any, ...]) -> RowView:
     """Return a row from its columns in the order of ``ROW_FIELDS``."""
     command_id, position, host_id, hostname, status, *rest, cancel_state = row
     known = (command_id, position, host_id, hostname, RowStatus(status))
-    values = (*known, *rest, CancelState(cancel_state))
+    _attempt, _exit_code, code, message, *_times = rest
+    values = (*known, *rest, CancelState(cancel_state), str(reason(code, message)))
     return RowView(*values)
 
 
@@ -51,20 +54,20 @@ def task_hosts(
     *,
     task_id: UUID,
     asked: PageAsked,
-    outcome: str = "",
-    state: str = "",
+    outcomes: Sequence[str] = (),
+    states: Sequence[str] = (),
     hostname: str = "",
 ) -> Page[HostOfTask]:
     """Return one page of a task's targets by name, with their rows. Four statements.
 
-    ``outcome``: an Outcome or ``open``; ``state``: targets with a row in that state; ``hostname``:
-    contains. A task that has not started has no targets yet. Raises NotFound.
+    ``outcomes``: any of these, ``open`` among them; ``states``: targets with a row in any of these;
+    ``hostname``: contains. A task that has not started has no targets yet. Raises NotFound.
     """
     task = task_pk(task_id=task_id)
     found = reads.task_hosts(
         task=task,
-        outcome=outcome,
-        state=state,
+        outcomes=outcomes,
+        states=states,
         hostname=hostname,
         limit=asked.size,
         offset=asked.offset,
@@ -135,6 +138,7 @@ def host_tasks(*, host_id: UUID, asked: PageAsked) -> Page[TaskOfHost]:
 
 def _task_of_host(row: tuple[Any, ...]) -> TaskOfHost:
     task_id, task_name, task_status, command_id, position, command_name, status, *rest = row
+    attempt, exit_code, code, message, *times = rest
     return TaskOfHost(
         task_id,
         task_name,
@@ -143,5 +147,9 @@ def _task_of_host(row: tuple[Any, ...]) -> TaskOfHost:
         position,
         command_name,
         RowStatus(status),
-        *rest,
+        attempt,
+        exit_code,
+        code,
+        str(reason(code, message)),
+        *times,
     )

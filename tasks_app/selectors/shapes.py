@@ -106,6 +106,7 @@ class TaskDetail(TaskSummary):
     error_message: str
     left_out_hosts: int
     left_out: list[LeftOutHost]
+    reason: str
     commands: list[CommandDetail]
     warnings: list[Warned]
 
@@ -134,7 +135,10 @@ class CommandProgress:
 
 @dataclass(frozen=True, slots=True)
 class RowView:
-    """One step on one host, without its output."""
+    """One step on one host, without its output.
+
+    ``reason`` says in the reader's words what ``error_code`` and ``error_message`` do.
+    """
 
     command_id: UUID
     position: int
@@ -150,6 +154,7 @@ class RowView:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_state: CancelState
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +163,8 @@ class TaskProgress(TaskState):
 
     ``cursor`` is what to ask with next; ``more`` tells that there are further changed rows, to be
     asked for at once with that cursor. ``changed`` is null when no cursor was given.
+    ``eta_seconds`` is null when nothing can be said: at the beginning, while nothing runs, and at
+    the end, which slow and absent hosts decide.
     """
 
     ended_hosts: int
@@ -181,7 +188,7 @@ class HostOfTask:
 
 @dataclass(frozen=True, slots=True)
 class TaskOfHost:
-    """One step that a host was given, newest first in lists."""
+    """One step that a host was given, newest first in lists; ``reason`` as in ``RowView``."""
 
     task_id: UUID
     task_name: str
@@ -194,6 +201,7 @@ class TaskOfHost:
     exit_code: int | None
     error_code: str
     error_message: str
+    reason: str
     execution_time_ms: int | None
     created_at: datetime
     started_at: datetime | None
@@ -231,13 +239,17 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class LiveChunk:
-    """A piece of what a running command prints; go on from ``next_offset`` until ``ended``."""
+    """A piece of what a running command prints; go on from ``next_offset`` until ``ended``.
+
+    ``status`` is the row's; ``pending`` while the row is still to be made.
+    """
 
     encoding: str
     data: str
     offset: int
     next_offset: int
     ended: bool
+    status: RowStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.db.models import Case, Q, When
 from django.utils.translation import gettext as _
 
 from devops_manager.access.models import User
@@ -13,8 +14,10 @@ from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import CappedPagination, refuse_beyond_end
 from devops_manager.lib.parsers import join_path
 from tasks_app.models import Command, Task
+from tasks_app.queue.reads import one_snapshot
+from tasks_app.reasons import reason
 from tasks_app.script_text import step_warnings
-from tasks_app.selectors.environment import masked
+from tasks_app.selectors.environment import masked, may_see_environment
 from tasks_app.selectors.shapes import (
     CommandDetail,
     CommandProgress,
@@ -65,9 +68,12 @@ _ROWS = tuple(f"{status}_rows" for status in RowStatus.values)
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """What a list of tasks is narrowed to. ``name``: contains, upper or lower case alike."""
+    """What a list of tasks is narrowed to. ``statuses``: any of them; none: all there are.
 
-    status: str = ""
+    ``name``: contains, upper or lower case alike.
+    """
+
+    statuses: tuple[str, ...] = ()
     name: str = ""
     created_by: str = ""
     created_from: datetime | None = None
@@ -76,7 +82,13 @@ class TaskFilter:
     @property
     def cacheable(self) -> bool:
         """Tell whether only what the cache's key holds is asked for."""
-        return not (self.created_by or self.created_from or self.created_to)
+        more = self.created_by or self.created_from or self.created_to
+        return len(self.statuses) <= 1 and not more
+
+    @property
+    def status(self) -> str:
+        """Return the only state asked for, as the cache's key names it; empty for any."""
+        return self.statuses[0] if self.statuses else ""
 
 
 def task_list(*, asked: PageAsked, narrowed: TaskFilter) -> Page[TaskSummary]:
@@ -106,14 +118,14 @@ def _narrow(narrowed: TaskFilter) -> QuerySet[Task]:
         tasks = tasks.filter(created_at__gte=narrowed.created_from)
     if narrowed.created_to is not None:
         tasks = tasks.filter(created_at__lt=narrowed.created_to)
-    if narrowed.status:
-        tasks = tasks.filter(status=narrowed.status)
+    if narrowed.statuses:
+        tasks = tasks.filter(status__in=narrowed.statuses)
     if narrowed.created_by:
         # Looked up first: from an id the planner sees whether the person is prolific.
         creator = User.objects.filter(username=narrowed.created_by).values_list("pk", flat=True)
         tasks = tasks.filter(created_by__in=list(creator))
     ranged = narrowed.created_from is not None or narrowed.created_to is not None
-    if not ranged and (narrowed.status or narrowed.created_by):
+    if not ranged and (narrowed.statuses or narrowed.created_by):
         tasks = tasks.order_by("-id")
     return tasks
 
@@ -125,10 +137,12 @@ def _summary(row: tuple[Any, ...]) -> TaskSummary:
     return TaskSummary(*values)
 
 
+@one_snapshot
 def task_detail(*, task_id: UUID, reader: Actor) -> TaskDetail:
     """Return one task with its steps; environments as the reader may see them.
 
-    Two statements, three for an operator who reads another's task. Raises NotFound.
+    Two statements on one snapshot, so that the counts of task and steps agree, three for an
+    operator who reads another's task. Raises NotFound.
     """
     task = Task.objects.select_related("created_by").filter(task_id=task_id).first()
     if task is None:
@@ -159,6 +173,7 @@ def task_detail(*, task_id: UUID, reader: Actor) -> TaskDetail:
         cancel_requested_at=task.cancel_requested_at,
         error_code=task.error_code,
         error_message=task.error_message,
+        reason=str(reason(task.error_code, task.error_message)),
         left_out_hosts=(task.left_out or {}).get("count", 0),
         left_out=[
             LeftOutHost(UUID(host["host_id"]), host["hostname"])
@@ -202,10 +217,19 @@ def _commands(task: Task, *, show_environment: bool) -> list[CommandDetail]:
             host=command.host.host_id if command.host else None,
             hostname=command.host.hostname if command.host else None,
             status=CommandStatus(command.status),
-            rows=rows_by_state(getattr(command, name) for name in _ROWS),
+            rows=_rows_of(
+                [getattr(command, name) for name in _ROWS],
+                targets=task.total_hosts if command.host is None else 1,
+                ended_early=bool(task.stop_requested_at or task.cancel_requested_at),
+            ),
         )
         for command in commands
     ]
+
+
+def task_version(revision: int) -> str:
+    """Return the version of a task, by which an editor learns that another was there before."""
+    return str(revision)
 
 
 def task_as_draft(task: Task) -> dict[str, Any]:
@@ -248,15 +272,35 @@ def task_state(*, task_id: UUID) -> TaskState:
 
 def task_commands(*, task_pk: int) -> list[CommandProgress]:
     """Return a task's steps in order with their counts, without bodies. One statement."""
-    rows = (
-        Command.objects.filter(task_id=task_pk)
-        .order_by("position")
-        .values_list("command_id", "position", "name", "status", *_ROWS)
+    commands = Command.objects.filter(task_id=task_pk).order_by("position")
+    early = Q(task__stop_requested_at__isnull=False) | Q(task__cancel_requested_at__isnull=False)
+    rows = commands.values_list(
+        *("command_id", "position", "name", "status"),
+        Case(When(host__isnull=True, then="task__total_hosts"), default=1),
+        Case(When(early, then=True), default=False),
+        *_ROWS,
     )
     return [
-        CommandProgress(command_id, position, name, CommandStatus(status), rows_by_state(counts))
-        for command_id, position, name, status, *counts in rows
+        CommandProgress(
+            command_id,
+            position,
+            name,
+            CommandStatus(status),
+            _rows_of(counts, targets=targets, ended_early=ended_early),
+        )
+        for command_id, position, name, status, targets, ended_early, *counts in rows
     ]
+
+
+def _rows_of(counts: Sequence[int], *, targets: int, ended_early: bool) -> dict[str, int]:
+    """Return a step's rows by state, with those that a stop or cancel came before.
+
+    They were never made, and count as canceled, as their hosts do in the task's counts.
+    """
+    rows = rows_by_state(counts)
+    if ended_early:
+        rows[RowStatus.CANCELED] += max(0, targets - sum(counts))
+    return rows
 
 
 def task_pk(*, task_id: UUID) -> int:

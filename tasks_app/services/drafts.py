@@ -68,7 +68,8 @@ COMMAND_FIELDS = (
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 # A name, a uid, user@domain, DOM\user, host$: what it means is the host's name service to say.
-_ACCOUNT = re.compile(r"\w[\w.@\\+$-]*")
+RUN_AS_PATTERN = r"\w[\w.@\\+$-]*"
+_ACCOUNT = re.compile(RUN_AS_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

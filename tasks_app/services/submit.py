@@ -14,12 +14,13 @@ from django.utils.translation import gettext as _
 from devops_manager.access import audit
 from devops_manager.lib.errors import Conflict, DomainError, Forbidden, InvalidInput
 from devops_manager.lib.parsers import join_path
+from devops_manager.lib.versions import ANY, Expected
 from hosts_app.selectors import allowed_group_ids, resolve_names, resolve_target, usable_hosts
 from hosts_app.targets import Target, to_json
 from tasks_app import cache
 from tasks_app.models import Task
 from tasks_app.queue import submit as queue
-from tasks_app.selectors.tasks import no_such_task, task_as_draft
+from tasks_app.selectors.tasks import no_such_task, task_as_draft, task_version
 from tasks_app.services.drafts import (
     CommandDraft,
     TaskDraft,
@@ -68,15 +69,19 @@ def create_tasks(*, actor: Actor, drafts: Sequence[TaskDraft]) -> list[CreatedTa
     return _create(actor, drafts, paths=[join_path("tasks", at) for at in range(len(drafts))])
 
 
-def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) -> None:
+def update_task(
+    *, actor: Actor, task_id: UUID, value: object, partial: bool, expected: Expected = ANY
+) -> None:
     """Change a task that has not started: ``partial`` puts the given fields over what is stored.
 
     ``value`` is the JSON of a draft. Steps get new ids when ``commands`` is given. Raises NotFound,
-    Forbidden, Conflict ``illegal_transition`` when the task has started, and InvalidInput as
-    ``create_tasks`` does. Holds the task's lock: a start either comes first or sees all of it.
+    Forbidden, Conflict ``illegal_transition`` when the task has started, PreconditionFailed unless
+    it is as ``expected``, and InvalidInput as ``create_tasks`` does. Holds the task's lock: a
+    start either comes first or sees all of it.
     """
     with transaction.atomic():
         task = _lock_pending(actor, task_id)
+        expected.require(task_version(task.revision))
         stored = task_as_draft(task)
         draft = parse_changes(value, current=stored) if partial else parse_task(value)
         given = set(value) if isinstance(value, dict) else set()
@@ -113,13 +118,15 @@ def update_task(*, actor: Actor, task_id: UUID, value: object, partial: bool) ->
         cache.tasks_changed()
 
 
-def delete_task(*, actor: Actor, task_id: UUID) -> None:
+def delete_task(*, actor: Actor, task_id: UUID, expected: Expected = ANY) -> None:
     """Delete a task that has not started, with its steps.
 
-    Raises NotFound, Forbidden, Conflict ``illegal_transition`` when it has started.
+    Raises NotFound, Forbidden, Conflict ``illegal_transition`` when it has started,
+    PreconditionFailed unless it is as ``expected``.
     """
     with transaction.atomic():
         task = _lock_pending(actor, task_id)
+        expected.require(task_version(task.revision))
         audit.record(
             actor=actor,
             action="task.delete",

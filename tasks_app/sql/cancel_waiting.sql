@@ -16,7 +16,7 @@ WITH locked AS (
 
 UPDATE commands_hosts AS row SET
     status = 'canceled',
-    finished_at = now(),
+    finished_at = statement_timestamp(), -- now() is before the request, which this transaction made
     revision = pg_current_xact_id()::text::bigint
 FROM locked
 WHERE row.id = locked.id

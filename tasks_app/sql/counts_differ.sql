@@ -1,5 +1,5 @@
--- Purpose: tasks whose counts differ from their rows: by step and state, or by host outcome. Always empty;
---          what it finds is a defect, which the sweep logs and repairs.
+-- Purpose: steps whose counts by state differ from their rows. Always empty; what it finds is a defect,
+--          which the sweep logs and mends. Hosts by outcome: outcomes_differ.
 -- Locks: none.
 -- Index: idx_commands_task_id, idx_command_hosts_command_status or uniq_command_hosts_command_host.
 --        LATERAL: step by step, never all rows there are.

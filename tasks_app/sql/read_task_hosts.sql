@@ -35,7 +35,7 @@ WITH marks AS (
 judged AS MATERIALIZED (
     SELECT
         host_id,
-        bool_or(status = %(state)s) AS matches,
+        bool_or(status = ANY(%(states)s::text [])) AS matches,
         CASE
             WHEN bool_or(status = ANY(%(open)s)) THEN 'open'
             WHEN bool_or(status = ANY(%(failed)s)) THEN 'failed'
@@ -59,8 +59,8 @@ named AS MATERIALIZED (
     FROM judged
     INNER JOIN hosts AS host ON judged.host_id = host.id
     WHERE
-        (%(outcome)s = '' OR judged.outcome = %(outcome)s)
-        AND (%(state)s = '' OR judged.matches)
+        (%(outcomes)s::text [] = '{}' OR judged.outcome = ANY(%(outcomes)s::text []))
+        AND (%(states)s::text [] = '{}' OR judged.matches)
         AND (%(hostname)s = '' OR strpos(lower(host.hostname), lower(%(hostname)s)) > 0)
 )
 

@@ -145,7 +145,10 @@ UPDATE tasks AS task SET
     status = judged.new_status,
     finished_at = CASE
         WHEN judged.new_status IN ('running', 'paused') THEN NULL
-        ELSE coalesce(task.finished_at, now())
+        -- A transaction that began before the stop, and waited for it, ends the task after it.
+        ELSE coalesce(
+            task.finished_at, greatest(now(), task.stop_requested_at, task.cancel_requested_at)
+        )
     END,
     revision = task.revision + 1
 FROM judged

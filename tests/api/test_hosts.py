@@ -155,10 +155,10 @@ def test_a_wrong_change_is_refused_by_field(api: Api, body: Any, fields: set[str
 def test_a_host_is_disabled_enabled_released_and_its_credential_revoked(api: Api) -> None:
     (host,) = make_hosts(1, quarantined_at=timezone.now(), quarantine_reason="clone")
     path = f"hosts/{host.host_id}"
-    assert api.post(f"{path}/disable").json()["status"] == "disabled"
-    assert problem(api.post(f"{path}/disable"), 409)["code"] == "illegal_transition"
-    assert api.post(f"{path}/enable").json()["status"] == "active"
-    assert problem(api.post(f"{path}/enable"), 409)["code"] == "illegal_transition"
+    for _again in range(2):
+        assert api.post(f"{path}/disable").json()["status"] == "disabled"
+    for _again in range(2):
+        assert api.post(f"{path}/enable").json()["status"] == "active"
     assert api.post(f"{path}/release").json()["quarantined_at"] is None
     assert problem(api.post(f"{path}/release"), 409)["code"] == "not_quarantined"
     assert api.post(f"{path}/revoke-credential").status_code == 200

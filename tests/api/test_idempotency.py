@@ -14,9 +14,9 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.response import Response
 from rest_framework.test import APIRequestFactory, force_authenticate
-from rest_framework.views import APIView
 
-from devops_manager.access.idempotency import idempotent, sweep_idempotency_keys
+from devops_manager.access.door import Guarded
+from devops_manager.access.idempotency import sweep_idempotency_keys
 from devops_manager.access.models import IdempotencyKey, Role, User
 from devops_manager.access.permissions import READERS
 from devops_manager.lib.errors import LimitReached
@@ -26,15 +26,15 @@ from tests.task_factories import make_user
 pytestmark = pytest.mark.django_db
 
 
-class Make(APIView):
+class Make(Guarded):
     """Makes a group; fails on demand, after having made it."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"post": READERS}
+    bodies = frozenset({"post"})
     failures: ClassVar[list[Exception]] = []
     entered: ClassVar[threading.Event | None] = None
     go_on: ClassVar[threading.Event | None] = None
 
-    @idempotent
     def post(self, request: Any) -> Response:
         group = HostGroup.objects.create(name=request.data["name"])
         if self.entered and self.go_on:

@@ -188,8 +188,8 @@ def test_a_task_is_started_stopped_and_canceled(api: Api) -> None:
     started = api.post(f"tasks/{first}/start")
     assert started.status_code == 200
     assert (started.json()["status"], started.json()["total_hosts"]) == ("running", 2)
-    assert problem(api.post(f"tasks/{first}/start"), 409)["code"] == "illegal_transition"
     assert api.post(f"tasks/{first}/cancel").json()["status"] == "canceled"
+    assert problem(api.post(f"tasks/{first}/start"), 409)["code"] == "illegal_transition"
 
     assert problem(api.post(f"tasks/{second}/stop"), 409)["code"] == "illegal_transition"
     api.post(f"tasks/{second}/start")
@@ -235,7 +235,7 @@ def test_progress_counts_hosts_and_rows(api: Api) -> None:
     agent.report(only(agent.poll()).fence, "failed")
     answer = api.get(f"tasks/{task.task_id}/progress").json()
     assert (answer["total_hosts"], answer["ended_hosts"], answer["percent"]) == (4, 1, 25.0)
-    assert answer["eta_seconds"] >= 0
+    assert answer["eta_seconds"] is None  # nothing runs
     first, second = answer["commands"]
     assert first["rows"]["failed"] == 1
     assert first["rows"]["pending"] == 3

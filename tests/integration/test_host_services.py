@@ -77,10 +77,9 @@ def test_a_rejected_host_can_be_let_in_after_all(actor: Any) -> None:
     services.reject_hosts(actor=actor, host_ids=[host.host_id])
     enabled = services.enable_host(actor=actor, host_id=host.host_id)
     assert (enabled.status, bool(enabled.approved_at)) == (HostStatus.ACTIVE, True)
-    with pytest.raises(Conflict):
+    for _again in range(2):
         services.enable_host(actor=actor, host_id=host.host_id)
-    services.disable_host(actor=actor, host_id=host.host_id)
-    with pytest.raises(Conflict):
+    for _again in range(2):
         services.disable_host(actor=actor, host_id=host.host_id)
     assert [action for action, _id in trail()] == ["host.reject", "host.enable", "host.disable"]
 

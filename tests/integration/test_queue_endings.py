@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models.functions import Now
@@ -208,11 +209,15 @@ def test_an_empty_target_cannot_be_started() -> None:
 def test_what_may_not_follow_is_refused() -> None:
     (host,) = make_hosts(1)
     task = started_task([host])
-    with pytest.raises(Conflict):
-        lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
     lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
     with pytest.raises(Conflict):
-        lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
+        lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+    done = started_task([host])
+    agent = FakeAgent(host)
+    agent.report(only(agent.poll()).fence)
+    for act in (lifecycle.stop_task, lifecycle.cancel_task):
+        with pytest.raises(Conflict):
+            act(actor=SYSTEM, task_id=done.task_id)
 
 
 def test_counts_that_differ_from_rows_are_said_and_mended(caplog: pytest.LogCaptureFixture) -> None:
@@ -223,6 +228,69 @@ def test_counts_that_differ_from_rows_are_said_and_mended(caplog: pytest.LogCapt
     assert sweeps.sweep_counts() == 1
     assert "differed" in caplog.text
     assert Command.objects.get(task=task).pending_rows == 1
+
+
+def test_hosts_by_outcome_that_differ_from_rows_are_said_and_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = make_hosts(2)
+    task = started_task([first, second], steps=2)
+    agent = FakeAgent(first)
+    for _step in range(2):
+        agent.report(only(agent.poll()).fence)
+    assert sweeps.sweep_counts() == 0
+    Task.objects.filter(pk=task.pk).update(completed_hosts=0, lost_hosts=3)
+    assert sweeps.sweep_counts() == 1
+    assert "differed" in caplog.text
+    assert outcomes(task) == {"completed": 1}
+    task.refresh_from_db()
+    assert task.status == "running"
+    assert sweeps.sweep_counts() == 0
+
+
+def test_a_task_that_only_its_counts_held_open_closes() -> None:
+    hosts = make_hosts(2)
+    task = started_task(hosts)
+    for agent in (FakeAgent(host) for host in hosts):
+        agent.report(only(agent.poll()).fence)
+        if Task.objects.get(pk=task.pk).status == "running":
+            Task.objects.filter(pk=task.pk).update(completed_hosts=0)
+    task.refresh_from_db()
+    assert (task.status, task.completed_hosts) == ("running", 0)
+    assert sweeps.sweep_counts() == 1
+    task.refresh_from_db()
+    assert (task.status, task.completed_hosts) == ("completed", 2)
+    assert task.finished_at is not None
+
+
+def test_counts_of_hosts_that_a_cancel_left_without_rows_do_not_differ() -> None:
+    hosts = make_hosts(3)
+    task = make_task(hosts)
+    lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+    lifecycle.cancel_task(actor=SYSTEM, task_id=task.task_id)
+    assert outcomes(task) == {"canceled": 3}
+    assert sweeps.sweep_counts() == 0
+    Task.objects.filter(pk=task.pk).update(canceled_hosts=1)
+    assert sweeps.sweep_counts() == 1
+    assert outcomes(task) == {"canceled": 3}
+
+
+@pytest.mark.parametrize("act", [lifecycle.stop_task, lifecycle.cancel_task])
+@pytest.mark.parametrize("fan_out", [True, False])
+def test_nothing_ends_before_it_was_asked_to(act: Any, fan_out: bool) -> None:
+    hosts = make_hosts(2)
+    task = started_task(hosts) if fan_out else make_task(hosts)
+    if not fan_out:
+        lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
+    act(actor=SYSTEM, task_id=task.task_id)
+    task.refresh_from_db()
+    asked = task.stop_requested_at or task.cancel_requested_at
+    assert asked is not None
+    assert task.finished_at is not None
+    assert task.finished_at >= asked
+    for row in CommandHost.objects.filter(task=task):
+        assert row.finished_at is not None
+        assert row.finished_at >= asked
 
 
 def test_what_never_arrived_is_not_delivered_after_a_stop() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -59,11 +61,11 @@ def reads_of(task: Task) -> dict[str, Callable[[], Any]]:
 
 STATEMENTS = {
     "list": 2,
-    "detail": 2,
+    "detail": 5,  # three of them begin, set and end the snapshot
     "state": 1,
     "commands": 1,
-    "progress": 4,
-    "changed": 5,
+    "progress": 7,
+    "changed": 8,
     "hosts": 4,
     "host_tasks": 3,
     "logs": 5,
@@ -96,7 +98,7 @@ def test_no_list_reads_output_or_bodies() -> None:
 
 PLANS = {
     "newest": (TaskFilter(), "idx_tasks_created_at"),
-    "by state": (TaskFilter(status="running"), "idx_tasks_status"),
+    "by state": (TaskFilter(statuses=("running",)), "idx_tasks_status"),
     "by creator": (TaskFilter(created_by="occasional"), "idx_tasks_created_by"),
     "by name": (TaskFilter(name="task 19999"), "idx_tasks_name_trgm"),
 }
@@ -194,5 +196,18 @@ def test_eta_follows_the_pace_so_far() -> None:
     now = state.started_at.replace(microsecond=0)
     later = now.replace(year=now.year + 1)
     elapsed = (later - state.started_at).total_seconds()
-    assert progress.eta_seconds(state, 1, later) == round(elapsed * 3)
-    assert progress.eta_seconds(state, 0, later) is None
+    assert progress.eta_seconds(state, 1, later, in_flight=1) == round(elapsed * 3)
+    assert progress.eta_seconds(state, 0, later, in_flight=1) is None
+    assert progress.eta_seconds(state, 1, later, in_flight=0) is None
+
+
+@pytest.mark.parametrize(
+    ("total", "ended", "minutes"), [(1000, 999, 8), (1000, 999, 0), (100, 95, 5), (2, 1, 0)]
+)
+def test_the_end_is_not_promised_for_any_moment_now(total: int, ended: int, minutes: int) -> None:
+    """One slow host of a thousand: "0 ms to go" stood there for eight minutes."""
+    task = started_task(make_hosts(1))
+    state = replace(task_state(task_id=task.task_id), total_hosts=total)
+    assert state.started_at is not None
+    now = state.started_at + timedelta(minutes=minutes, milliseconds=100)
+    assert progress.eta_seconds(state, ended, now, in_flight=1) is None

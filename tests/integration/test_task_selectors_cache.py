@@ -54,7 +54,9 @@ def test_keys_in_redis_are_exactly_those_of_the_design(redis_client: redis.Redis
     task = ended_task()
     host = CommandHost.objects.filter(task=task).select_related("host").first().host
     redis_client.flushdb()
-    encoded.task_list_json(asked=PageAsked(1, 20), narrowed=TaskFilter(status="failed", name="a:b"))
+    encoded.task_list_json(
+        asked=PageAsked(1, 20), narrowed=TaskFilter(statuses=("failed",), name="a:b")
+    )
     encoded.task_state_json(task_id=task.task_id)
     encoded.host_tasks_json(host_id=host.host_id, asked=PageAsked(1, 50))
     encoded.global_stats_json()
@@ -133,7 +135,7 @@ def test_admission_is_visible_to_the_next_read() -> None:
         lifecycle.start_task(actor=SYSTEM, task_id=task.task_id)
 
     def running() -> int:
-        narrowed = TaskFilter(status="running")
+        narrowed = TaskFilter(statuses=("running",))
         return json.loads(encoded.task_list_json(asked=FIRST, narrowed=narrowed))["count"]
 
     assert running() == 0

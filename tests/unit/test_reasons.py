@@ -11,7 +11,8 @@ from django.utils import translation
 from agents_app.agent.records import OUTPUT_DID_NOT_FIT
 from agents_app.agent.supervise import never_started
 from agents_app.protocol import RESULT_CANCELED, RESULT_INTERRUPTED
-from devops_manager.pages.reasons import SAID, SENTENCES, Reason, reason
+from devops_manager.pages.reasons import reason
+from tasks_app.reasons import SAID, SENTENCES, Reason
 
 ROOT = Path(__file__).parents[2]
 AGENT = re.compile(

@@ -7,7 +7,12 @@ from typing import ClassVar
 from rest_framework import serializers
 
 from devops_manager.access.models import ApiToken, AuditEvent, Role
-from devops_manager.lib.serializers import StrictCharField, StrictModelSerializer, StrictSerializer
+from devops_manager.lib.serializers import (
+    NameField,
+    StrictCharField,
+    StrictModelSerializer,
+    StrictSerializer,
+)
 
 
 class LoginSerializer(StrictSerializer):
@@ -39,6 +44,7 @@ class TokenSerializer(StrictModelSerializer):
         allow_null=True,
         help_text="The token that made this one, which ends with it; null for a person's.",
     )
+    name = NameField(max_length=128)
 
     class Meta:
         model = ApiToken

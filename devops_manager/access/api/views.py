@@ -10,7 +10,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, status
 from rest_framework.permissions import AllowAny
 from rest_framework.response import Response
-from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from devops_manager.access import services
@@ -22,10 +21,16 @@ from devops_manager.access.api.serializers import (
     NewTokenSerializer,
     TokenSerializer,
 )
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.access.permissions import ADMINS, READERS
-from devops_manager.access.selectors import audit_events, visible_tokens
-from devops_manager.lib.filters import StrictFilterBackend
+from devops_manager.access.selectors import acts_of, audit_events, visible_tokens
+from devops_manager.lib.filters import (
+    AnyOfFilter,
+    MomentFilter,
+    StrictFilterBackend,
+    refuse_unknown,
+)
 from devops_manager.lib.pagination import CappedPagination
 from devops_manager.lib.parsers import SmallJSONParser
 
@@ -50,7 +55,7 @@ def _me(request: Request | HttpRequest) -> dict[str, Any]:
     }
 
 
-class MeView(APIView):
+class MeView(Guarded):
     """Who asks."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"get": READERS}
@@ -58,10 +63,11 @@ class MeView(APIView):
     @extend_schema(operation_id="me", responses=MeSerializer, tags=["auth"])
     def get(self, request: Request) -> Response:
         """Return who asks, and with what rights."""
+        refuse_unknown(request, (), paged=False)
         return Response(MeSerializer(_me(request)).data)
 
 
-class LoginView(APIView):
+class LoginView(Guarded):
     """Signing in, open to anyone.
 
     Without a session there is nothing that a forged request could use, and a page of another site
@@ -70,6 +76,7 @@ class LoginView(APIView):
 
     authentication_classes = []
     permission_classes = [AllowAny]
+    bodies = keyless = frozenset({"post"})
     parser_classes = [SmallJSONParser]
 
     @extend_schema(
@@ -85,9 +92,10 @@ class LoginView(APIView):
         return Response(MeSerializer(_me(django_request)).data)
 
 
-class LogoutView(APIView):
+class LogoutView(Guarded):
     """Signing out."""
 
+    keyless = frozenset({"post"})
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"post": READERS}
 
     @extend_schema(operation_id="logout", request=None, responses={204: None}, tags=["auth"])
@@ -99,7 +107,7 @@ class LogoutView(APIView):
 
 
 @extend_schema(tags=["tokens"])
-class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
+class TokenViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[ApiToken]):
     """Tokens of scripts: one's own, everybody's for administrators.
 
     For people who signed in, and tokens with ``manages_tokens``; others get 403
@@ -111,6 +119,7 @@ class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
         "create": READERS,
         "destroy": READERS,
     }
+    bodies = secret = frozenset({"create"})
     queryset = ApiToken.objects.none()
     serializer_class = TokenSerializer
     filter_backends = [StrictFilterBackend]
@@ -151,17 +160,27 @@ class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
 class AuditFilter(django_filters.FilterSet):
     """What to look for in the audit trail; all of it together."""
 
-    actor = django_filters.CharFilter(lookup_expr="exact")
-    actor_kind = django_filters.ChoiceFilter(choices=AuditEvent.ActorKind.choices)
-    action = django_filters.CharFilter(lookup_expr="startswith")
-    object_type = django_filters.CharFilter(lookup_expr="exact")
-    object_id = django_filters.CharFilter(lookup_expr="exact")
-    since = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter("occurred_at", lookup_expr="lt")
+    actor = django_filters.CharFilter(
+        method="by_actor",
+        max_length=200,
+        help_text="A user name finds what the person's tokens did, too; or an actor as listed.",
+    )
+    actor_kind = AnyOfFilter(choices=AuditEvent.ActorKind.choices)
+    action = django_filters.CharFilter(lookup_expr="startswith", max_length=64)
+    object_type = django_filters.CharFilter(lookup_expr="exact", max_length=32)
+    object_id = django_filters.CharFilter(lookup_expr="exact", max_length=64)
+    since = MomentFilter("occurred_at", lookup_expr="gte")
+    until = MomentFilter("occurred_at", lookup_expr="lt")
+
+    def by_actor(
+        self, events: QuerySet[AuditEvent], _name: str, value: str
+    ) -> QuerySet[AuditEvent]:
+        """Narrow to what one did, whether signed in or by a token."""
+        return acts_of(events, value)
 
 
 @extend_schema(tags=["audit"])
-class AuditViewSet(mixins.ListModelMixin, GenericViewSet[AuditEvent]):
+class AuditViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[AuditEvent]):
     """The audit trail, newest first; counting and paging stop at 10,000 events."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"list": ADMINS}

@@ -53,7 +53,8 @@ def create_token(
     maker = _lock_maker(actor)
     wrong = _faults(actor, maker, role=role, expires_at=expires_at, manages_tokens=manages_tokens)
     if wrong:
-        raise InvalidInput(_("The token cannot be made."), fields=wrong)
+        code = "invalid_request" if "role" in wrong else "already_past"
+        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
     secret = secrets.new_secret(KIND)
     token = ApiToken.objects.create(
         owner_id=actor.user_id,

@@ -6,9 +6,11 @@ import datetime as dt
 from typing import Any
 
 from django import forms
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from devops_manager.lib.moments import EARLIEST, LATEST
 from hosts_app.states import HostStatus
 from tasks_app.selectors.rows import OPEN
 from tasks_app.selectors.tasks import TaskFilter
@@ -36,6 +38,11 @@ def _day(label: Any) -> forms.DateField:
         required=False,
         widget=forms.DateInput(format="%Y-%m-%d", attrs={"type": "date"}),
         input_formats=["%Y-%m-%d"],
+        # A day more or less must still be a date, in any time zone.
+        validators=[
+            MinValueValidator(EARLIEST.date() + dt.timedelta(days=1)),
+            MaxValueValidator(LATEST.date() - dt.timedelta(days=1)),
+        ],
     )
 
 
@@ -59,7 +66,7 @@ class TaskListFilter(forms.Form):
         data = self.cleaned_data
         until = data["until"]
         return TaskFilter(
-            status=data["status"],
+            statuses=(data["status"],) if data["status"] else (),
             name=data["name"],
             created_by=data["creator"],
             created_from=_start_of(data["since"]),
@@ -74,9 +81,14 @@ class HostsOfTaskFilter(forms.Form):
     state = _choice(_("A step is"), RowStatus.choices)
     hostname = _text(_("Host name contains"))
 
-    def narrowed(self) -> dict[str, str]:
+    def narrowed(self) -> dict[str, Any]:
         """Return what the selector takes."""
-        return {name: self.cleaned_data[name] for name in ("outcome", "state", "hostname")}
+        data = self.cleaned_data
+        return {
+            "outcomes": [data["outcome"]] if data["outcome"] else [],
+            "states": [data["state"]] if data["state"] else [],
+            "hostname": data["hostname"],
+        }
 
 
 class HostListFilter(forms.Form):

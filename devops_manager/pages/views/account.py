@@ -8,9 +8,8 @@ from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.auth import views as auth_views
 from django.db import transaction
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.template.response import SimpleTemplateResponse
 from django.urls import reverse_lazy
 from django.utils.translation import check_for_language, ngettext
 from django.utils.translation import gettext as _
@@ -24,7 +23,7 @@ from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
 from devops_manager.access.sign_in_limits import note_wrong_password, refuse_if_locked
 from devops_manager.pages.forms.password import KEEP_TOKENS, PasswordForm
-from devops_manager.pages.gate import guarded, may_of
+from devops_manager.pages.gate import may_of
 from devops_manager.pages.kept import ask_to_sign_in, give_back, is_kept, pack, unpack
 
 if TYPE_CHECKING:
@@ -43,21 +42,10 @@ def _keep_language(response: HttpResponse, language: str) -> None:
     )
 
 
-def _finished(response: HttpResponseBase) -> HttpResponse:
-    if isinstance(response, SimpleTemplateResponse):
-        response.render()
-    assert isinstance(response, HttpResponse)
-    return guarded(response)
-
-
 class SignIn(auth_views.LoginView):
     """The sign-in page; afterwards pages are in the language that the person chose last."""
 
     template_name = "registration/login.html"
-
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve, under the pages' content policy."""
-        return _finished(super().dispatch(request, *args, **kwargs))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Keep what was written before, through wrong passwords."""
@@ -90,10 +78,6 @@ class ChangePassword(auth_views.PasswordChangeView):
     template_name = "pages/password_change.html"
     form_class = PasswordForm
     success_url = reverse_lazy("overview")
-
-    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve, under the pages' content policy."""
-        return _finished(super().dispatch(*args, **kwargs))
 
     def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
         """Look at the old password as long as the limits of signing in allow it."""
@@ -143,19 +127,19 @@ class ChangePassword(auth_views.PasswordChangeView):
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """Refuse a form under an old token; a long one of our own pages is given back."""
     if not is_kept(request):
-        return guarded(django_csrf_failure(request, reason))
+        return django_csrf_failure(request, reason)
     if not request.user.is_authenticated:
-        return guarded(ask_to_sign_in(request, status=403))
+        return ask_to_sign_in(request, status=403)
     kept = unpack(pack(request))
     assert kept is not None
-    return guarded(give_back(request, kept, status=403))
+    return give_back(request, kept, status=403)
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
     services.sign_out(request=request)
-    return guarded(redirect(settings.LOGOUT_REDIRECT_URL))
+    return redirect(settings.LOGOUT_REDIRECT_URL)
 
 
 @require_POST

@@ -13,7 +13,8 @@ from django.utils.translation import ngettext
 
 from agents_app.selectors import set_aside_requests
 from devops_manager.access.permissions import ADMINS, APPROVERS
-from devops_manager.lib.errors import DomainError, NotFound
+from devops_manager.lib.errors import DomainError, NotFound, PreconditionFailed
+from devops_manager.lib.versions import ANY, Expected
 from devops_manager.pages import host_reads, reads
 from devops_manager.pages.forms.filters import HostListFilter
 from devops_manager.pages.forms.hosts import HostForm, ticked
@@ -21,7 +22,7 @@ from devops_manager.pages.gate import act, page, sentences, show
 from devops_manager.pages.listing import asked_page, list_rows, listing_of
 from devops_manager.pages.live import OTHERWISE
 from hosts_app import services
-from hosts_app.selectors import same_machine
+from hosts_app.selectors import host_version, same_machine
 from tasks_app.selectors.rows import host_tasks
 
 if TYPE_CHECKING:
@@ -66,16 +67,23 @@ def host_change(request: HttpRequest, actor: Actor, host_id: UUID) -> HttpRespon
     """Change a host's tags, groups and limit."""
     host = _host(host_id)
     form = HostForm(request.POST, groups=_group_names(actor, host))
+    version = request.POST.get("version", "")
     if form.is_valid():
+        expected = Expected(frozenset({version})) if version else ANY
         try:
-            services.update_host(actor=actor, host_id=host_id, change=form.change())
+            services.update_host(
+                actor=actor, host_id=host_id, change=form.change(), expected=expected
+            )
+        except PreconditionFailed as error:
+            form.add_error(None, str(error.detail))
+            version = ""  # now it is drawn with the other's: who saves again, means it
         except DomainError as error:
             for text in sentences(error.fields.values()) or [str(error.detail)]:
                 form.add_error(None, text)
         else:
             messages.success(request, _("The host was changed."))
             return redirect("host_detail", host_id=host_id)
-    return _show_host(request, actor, host, form, status=400)
+    return _show_host(request, actor, host, form, version=version, status=400)
 
 
 def _host(host_id: UUID) -> Host:
@@ -102,7 +110,13 @@ def _form(actor: Actor, host: Host) -> HostForm:
 
 
 def _show_host(
-    request: HttpRequest, actor: Actor, host: Host, form: HostForm, status: int = 200
+    request: HttpRequest,
+    actor: Actor,
+    host: Host,
+    form: HostForm,
+    *,
+    version: str = "",
+    status: int = 200,
 ) -> HttpResponse:
     given = host_tasks(
         host_id=host.host_id, asked=asked_page({"page": request.GET.get("page", "")})
@@ -115,6 +129,7 @@ def _show_host(
         "facts": sorted((str(key), value) for key, value in (host.facts or {}).items()),
         "form": form,
         "same_machine": same_machine(host),
+        "version": version or host_version(host),
         "listing": listing_of(given),
         "set_aside": set_aside_requests(host_id=host.host_id),
         "events": reads.trail_of(object_type="host", object_id=host.host_id, most=20),

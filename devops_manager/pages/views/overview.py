@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.shortcuts import redirect
+from django.templatetags.static import static
+from django.views.decorators.http import require_safe
+
 from devops_manager.lib.pagination import Page
 from devops_manager.pages import host_reads
 from devops_manager.pages.gate import page, show
@@ -20,6 +24,12 @@ if TYPE_CHECKING:
 SHOWN = 10
 
 
+@require_safe
+def icon(_request: HttpRequest) -> HttpResponse:
+    """Lead to our icon: browsers ask here for pages that name none, such as the admin's."""
+    return redirect(static("icon.svg"))
+
+
 @page()
 def overview(request: HttpRequest, _actor: Actor) -> HttpResponse:
     """Show the figures, the running tasks, the latest ones, and hosts that wait for approval."""
@@ -33,7 +43,7 @@ def overview(request: HttpRequest, _actor: Actor) -> HttpResponse:
             "figures": metrics_summary(),
             "recent_tasks": global_stats().recent_tasks,
             "running": task_list(
-                asked=first, narrowed=TaskFilter(status=TaskStatus.RUNNING.value)
+                asked=first, narrowed=TaskFilter(statuses=(TaskStatus.RUNNING.value,))
             ).results,
             "recent": task_list(asked=first, narrowed=TaskFilter()).results,
             "waiting": host_reads.waiting_hosts(most=SHOWN),

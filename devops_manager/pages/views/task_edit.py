@@ -12,7 +12,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from devops_manager.access.permissions import OPERATORS
-from devops_manager.lib.errors import Conflict, DomainError, Forbidden, InvalidInput, NotFound
+from devops_manager.lib.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+)
+from devops_manager.lib.versions import ANY, Expected
 from devops_manager.pages import reads
 from devops_manager.pages.forms import lines
 from devops_manager.pages.forms.task import (
@@ -30,7 +38,7 @@ from hosts_app.selectors import allowed_group_ids, preview_plan
 from hosts_app.targets import parse_pins, parse_target
 from tasks_app.selectors.environment import masked, may_see_environment
 from tasks_app.selectors.plans import count_offline
-from tasks_app.selectors.tasks import no_such_task, task_as_draft
+from tasks_app.selectors.tasks import no_such_task, task_as_draft, task_version
 from tasks_app.services.drafts import draft_warnings, parse_task
 from tasks_app.services.ownership import require_owner
 from tasks_app.services.submit import create_task, delete_task, update_task
@@ -53,6 +61,7 @@ _PICKER_LABELS = {
     "exclude_groups": gettext_lazy("Not these groups"),
 }
 _HOST_PICKERS = ("hosts", "exclude_hosts")
+_OVERWRITE = gettext_lazy("What you typed is below; saving it again replaces what they saved.")
 Faults = dict[str, list[Any]]
 
 
@@ -175,17 +184,36 @@ def _handle(request: HttpRequest, actor: Actor, *, task: Task | None) -> HttpRes
             if wanted == "preview":
                 shown, faults = _preview(actor, entry)
         return _show_form(
-            request, actor, entry, heading=heading, task=task, faults=faults, shown=shown
+            request,
+            actor,
+            entry,
+            heading=heading,
+            task=task,
+            faults=faults,
+            shown=shown,
+            version=request.POST.get("version", ""),
         )
     failed = _("See what is marked below.") if faults else ""
+    version = request.POST.get("version", "")
     if not faults:
         try:
             return _save(request, actor, entry, task=task, start=wanted == "save-start")
+        except PreconditionFailed as error:
+            failed = " ".join([str(error.detail), str(_OVERWRITE)])
+            version = ""  # now it is drawn with the other's: who saves again, means it
         except (InvalidInput, Forbidden, Conflict) as error:
             failed = _("See what is marked below.") if error.fields else str(error.detail)
             faults = {name: list(texts) for name, texts in error.fields.items()}
     return _show_form(
-        request, actor, entry, heading=heading, task=task, faults=faults, failed=failed, status=400
+        request,
+        actor,
+        entry,
+        heading=heading,
+        task=task,
+        faults=faults,
+        failed=failed,
+        version=version,
+        status=400,
     )
 
 
@@ -206,13 +234,25 @@ def _save(
         done = _("The task was created.")
     else:
         task_id = task.task_id
-        update_task(actor=actor, task_id=task_id, value=payload, partial=False)
+        update_task(
+            actor=actor,
+            task_id=task_id,
+            value=payload,
+            partial=False,
+            expected=_version_edited(request),
+        )
         done = _("The task was changed.")
     for warned in draft_warnings(draft=draft):
         messages.warning(request, warned.text)
     messages.success(request, done)
     # The start is agreed to on a page of its own, which says first where the task will run.
     return redirect("task_start" if start else "task_detail", task_id=task_id)
+
+
+def _version_edited(request: HttpRequest) -> Expected:
+    """Return the version that the form was drawn with: a later editor is told, not obeyed."""
+    version = request.POST.get("version", "")
+    return Expected(frozenset({version})) if version else ANY
 
 
 def _checked(entry: Entry) -> tuple[dict[str, Any], TaskDraft]:
@@ -320,6 +360,7 @@ def _show_form(
     faults: Faults | None = None,
     failed: str = "",
     shown: Preview | None = None,
+    version: str = "",
     status: int = 200,
 ) -> HttpResponse:
     excluded = entry.picked["exclude_hosts"] or entry.picked["exclude_groups"]
@@ -327,6 +368,7 @@ def _show_form(
         "section": "tasks",
         "heading": heading,
         "task": task,
+        "version": version or (task_version(task.revision) if task else ""),
         "forms": draw(entry, faults),
         "form_id": entry.form_id,
         "pickers": _pickers(request, actor, entry, faults or {}),
