@@ -55,7 +55,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "devops_manager.lib.requests.RequestIdMiddleware",
     "devops_manager.lib.problem.LengthRequiredMiddleware",
-    "devops_manager.lib.problem.UnavailableMiddleware",
+    "devops_manager.pages.error_pages.ErrorPagesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -81,6 +81,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.i18n",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "devops_manager.pages.gate.frame",
             ]
         },
     }
@@ -262,6 +263,7 @@ SECURE_HSTS_SECONDS = 31_536_000 if DM_TLS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = DM_TLS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "devops_manager.pages.error_pages.csrf_failure"
 
 # --- API ---------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -5,16 +5,18 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
+from django.views.generic import RedirectView
 
 from agents_app.api import downloads
 from devops_manager import health
 from devops_manager.access.api.schema import DocsView, SchemaView
 from devops_manager.lib import problem
+from devops_manager.pages import error_pages
 
-handler400 = problem.bad_request
-handler403 = problem.permission_denied
-handler404 = problem.not_found
-handler500 = problem.server_error
+handler400 = error_pages.bad_request
+handler403 = error_pages.permission_denied
+handler404 = error_pages.not_found
+handler500 = error_pages.server_error
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),
@@ -23,6 +25,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("agent/devops-agent.pyz", downloads.agent, name="agent-download"),
     path("agent/devops-agent.pyz.sha256", downloads.checksum, name="agent-checksum"),
     path("agent/install.sh", downloads.install, name="agent-install"),
+    # One page changes passwords: it keeps the audit trail, and the mark of a password to change.
+    path("admin/password_change/", RedirectView.as_view(pattern_name="password_change")),
     path("admin/", admin.site.urls),
     path("api/schema", SchemaView.as_view(), name="schema"),
     path("api/docs", DocsView.as_view(url_name="schema"), name="docs"),

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 
 from devops_manager.access.actors import actor_of
-from devops_manager.access.models import Role, User
+from devops_manager.access.models import ApiToken, Role, User
+from devops_manager.lib.errors import Forbidden
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -27,7 +30,9 @@ class RolePermission(BasePermission):
     """Lets a role through when the view's ``permissions`` names it for this action or method.
 
     A view declares ``permissions: ClassVar[dict[str, frozenset[Role]]]``, keyed by action for view
-    sets (``list``, ``create``, ``approve``…) and by method for views (``get``, ``post``…).
+    sets (``list``, ``create``, ``approve``…) and by method for views (``get``, ``post``…). A
+    session whose person must change the password first gets nowhere, unless the view says
+    ``before_password_change``.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -37,6 +42,18 @@ class RolePermission(BasePermission):
         method = (request.method or "").lower()
         if method != "options" and not hasattr(view, method):
             raise MethodNotAllowed(request.method or "")
+        if not getattr(view, "before_password_change", False):
+            require_own_password(request)
         declared: dict[str, frozenset[Role]] = getattr(view, "permissions", {})
         key = getattr(view, "action", None) or ("get" if method == "head" else method)
         return actor_of(request).role in declared.get(key, frozenset())
+
+
+def require_own_password(request: Request | HttpRequest) -> None:
+    """Raise Forbidden for the session of a person whose password somebody else knows."""
+    user = request.user
+    by_token = isinstance(getattr(request, "auth", None), ApiToken)
+    if isinstance(user, User) and user.must_change_password and not by_token:
+        raise Forbidden(
+            _("Change the password first: somebody else knows it."), code="password_change_required"
+        )

@@ -88,6 +88,7 @@ class LoginView(APIView):
 class LogoutView(APIView):
     """Signing out."""
 
+    before_password_change = True
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"post": READERS}
 
     @extend_schema(operation_id="logout", request=None, responses={204: None}, tags=["auth"])

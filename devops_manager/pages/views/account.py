@@ -21,7 +21,8 @@ from devops_manager.access import audit, services
 from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
-from devops_manager.pages.gate import guarded, may_of
+from devops_manager.pages.forms.people import OwnPasswordForm
+from devops_manager.pages.gate import guarded
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -77,18 +78,16 @@ class ChangePassword(auth_views.PasswordChangeView):
     """The page to change one's own password; other sessions of the person end."""
 
     template_name = "pages/password_change.html"
+    form_class = OwnPasswordForm
     success_url = reverse_lazy("overview")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
         """Serve, under the pages' content policy."""
         return _finished(super().dispatch(*args, **kwargs))
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add what the person may do."""
-        return super().get_context_data(may=may_of(actor_of(self.request)), **kwargs)
-
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         """Change it, and say so here and in the audit trail."""
+        form.user.must_change_password = False
         with transaction.atomic():
             response = super().form_valid(form)
             audit.record(

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from devops_manager.pages import reads
 from devops_manager.pages.forms.filters import HostsOfTaskFilter, TaskListFilter
-from devops_manager.pages.gate import may_of, page, show
+from devops_manager.pages.gate import page, show
 from devops_manager.pages.listing import Listing, asked_page, listing_of
 from devops_manager.pages.views.task_shapes import load_task, task_context
 from tasks_app.selectors.progress import parse_cursor, task_progress
@@ -86,7 +86,6 @@ def live(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     following = parse_cursor(progress.cursor)
     cursor = str(following.upcoming or following.since)
     context = task_context(load_task(actor, task_id, progress), "hosts")
-    context["may"] = may_of(actor)
     parts = {
         "task-summary": render_to_string("parts/task_summary.html", context, request),
         "task-acts": render_to_string("parts/task_acts.html", context, request),
