@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
-from django.contrib.auth import admin as auth_admin
+from django.contrib.auth.admin import GroupAdmin
+from django.contrib.auth.models import Group
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 # Roles decide what people may do, not Django's groups; showing both would mislead.
-admin.site.unregister(auth_admin.Group)
+if isinstance(admin.site._registry.get(Group), GroupAdmin):
+    admin.site.unregister(Group)
 admin.site.site_header = admin.site.site_title = "DevOps Manager"
 # Names that django-axes brings without a translation of its own.
 _AXES_NAMES = (

@@ -25,6 +25,7 @@ from devops_manager.access.models import Role, User
 from devops_manager.access.permissions import ADMINS
 from devops_manager.access.person_change import NewPassword, PersonChange
 from devops_manager.access.selectors import listed_people, named_like, person_of
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.filters import StrictFilterBackend, refuse_unknown
 
 if TYPE_CHECKING:
@@ -132,6 +133,4 @@ def _answer(person_id: int) -> Response:
 
 def _with_password(made: NewPassword, *, status: int = 200) -> Response:
     person = PersonSerializer(person_of(made.person.pk)).data
-    answer = Response({**person, "password": made.generated}, status=status)
-    answer["Cache-Control"] = "no-store"
-    return answer
+    return keep_plain(Response({**person, "password": made.generated}, status=status))

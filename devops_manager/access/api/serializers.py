@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
@@ -146,7 +146,7 @@ class NewPersonSerializer(PersonSerializer):
     class Meta(PersonSerializer.Meta):
         fields: ClassVar = [*PersonSerializer.Meta.fields, "password"]
         # The service says that a name is taken, whatever its case (409).
-        extra_kwargs: ClassVar = {"username": {"validators": []}}
+        extra_kwargs: ClassVar[dict[str, Any]] = {"username": {"validators": []}}
 
 
 class PersonWithPasswordSerializer(PersonSerializer):

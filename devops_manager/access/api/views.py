@@ -25,6 +25,7 @@ from devops_manager.access.api.serializers import (
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.access.permissions import ADMINS, READERS
 from devops_manager.access.selectors import audit_events, visible_tokens
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.filters import StrictFilterBackend
 from devops_manager.lib.pagination import CappedPagination
 from devops_manager.lib.parsers import SmallJSONParser
@@ -132,7 +133,7 @@ class TokenViewSet(mixins.ListModelMixin, GenericViewSet[ApiToken]):
             expires_at=body.validated_data.get("expires_at"),
         )
         answer = {**TokenSerializer(token).data, "secret": secret}
-        return Response(answer, status=status.HTTP_201_CREATED)
+        return keep_plain(Response(answer, status=status.HTTP_201_CREATED))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, token_id: UUID) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
@@ -10,27 +10,23 @@ from django.contrib.auth.forms import PasswordChangeForm
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from devops_manager.access.models import Role, User
+from devops_manager.access.models import Role
 from devops_manager.access.person_change import PersonChange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    _PasswordForm = PasswordChangeForm[User]
-else:
-    _PasswordForm = PasswordChangeForm
 
-
-class OwnPasswordForm(_PasswordForm):
+class OwnPasswordForm(PasswordChangeForm):
     """One's own password: the old one, and twice a new one that is another."""
 
     def clean(self) -> dict[str, Any]:
         """Refuse the old password as the new one: somebody else may know it."""
-        data = super().clean() or {}
+        data: dict[str, Any] = super().clean() or {}
         new = data.get("new_password1")
         if new and new == data.get("old_password"):
             self.add_error("new_password1", _("Choose another password than the old one."))
-        return cast("dict[str, Any]", data)
+        return data
 
 
 def _line(label: Any, length: int, **options: Any) -> forms.CharField:

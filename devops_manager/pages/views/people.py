@@ -15,6 +15,7 @@ from devops_manager.access.actors import role_of
 from devops_manager.access.models import Role, User
 from devops_manager.access.permissions import ADMINS
 from devops_manager.access.selectors import listed_people, named_like, person_of
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.errors import DomainError
 from devops_manager.pages import group_reads, reads
 from devops_manager.pages.forms.people import (
@@ -70,7 +71,8 @@ def people(request: HttpRequest, actor: Actor) -> HttpResponse:
         "filtered": bool(narrowed.changed_data),
         "listing": list_rows(_narrow(narrowed.cleaned_data), request.GET) if valid else None,
     }
-    return show(request, "pages/people.html", context, status=status if valid else 400)
+    response = show(request, "pages/people.html", context, status=status if valid else 400)
+    return keep_plain(response) if made else response
 
 
 def _narrow(asked: dict[str, Any]) -> QuerySet[User]:
@@ -221,7 +223,8 @@ def _show_person(
         "grant_form": GrantForm(groups=choices) if choices else None,
         "events": reads.trail_of(object_type="user", object_id=person.pk, most=20),
     }
-    return show(request, "pages/person.html", context, status=status)
+    response = show(request, "pages/person.html", context, status=status)
+    return keep_plain(response) if made else response
 
 
 def _form(person: User) -> PersonForm:
