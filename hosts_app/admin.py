@@ -13,6 +13,7 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.confirmed_action import confirmed_action
 from devops_manager.access.record_admin import ReadOnlyAdmin, RecordAdmin
 from devops_manager.lib.errors import DomainError
+from devops_manager.lib.wording import labeled
 from hosts_app import services
 from hosts_app.models import (
     Host,
@@ -149,7 +150,7 @@ class HostAdmin(ReadOnlyAdmin):
         fields = [str(text) for texts in error.fields.values() for text in texts]
         sentence = " ".join([str(error.detail), *fields])
         self.message_user(
-            request, f"{hostname}: {sentence}" if hostname else sentence, messages.ERROR
+            request, labeled(hostname, sentence) if hostname else sentence, messages.ERROR
         )
 
 

@@ -12,6 +12,7 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.confirmed_action import confirmed_action
 from devops_manager.access.record_admin import ReadOnlyAdmin
 from devops_manager.lib.errors import DomainError
+from devops_manager.lib.wording import labeled
 from tasks_app.models import (
     Command,
     CommandHost,
@@ -94,7 +95,7 @@ class TaskAdmin(ReadOnlyAdmin):
             try:
                 service(actor=actor, task_id=task_id)
             except DomainError as error:
-                self.message_user(request, f"{name}: {error.detail}", messages.ERROR)
+                self.message_user(request, labeled(name, error.detail), messages.ERROR)
             else:
                 done += 1
         if done:

@@ -11,6 +11,7 @@ from devops_manager.access import audit
 from devops_manager.access.models import User
 from devops_manager.lib.errors import Conflict, InvalidInput, NotFound
 from devops_manager.lib.one_line import require_one_line
+from devops_manager.lib.wording import labeled
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _user(username: str) -> User:
 
 def _host_keys(host_ids: Sequence[UUID]) -> dict[UUID, int]:
     known = dict(Host.objects.filter(host_id__in=host_ids).values_list("host_id", "pk"))
-    unknown = [f"{_('unknown host')}: {host}" for host in host_ids if host not in known]
+    unknown = [labeled(_("unknown host"), host) for host in host_ids if host not in known]
     if unknown:
         raise InvalidInput(
             _("The group cannot be changed."), fields={"hosts": unknown[:_NAMED_AT_MOST]}

@@ -84,3 +84,13 @@ def test_all_dependencies_are_pinned() -> None:
     lines = (PROJECT / "constraints.txt").read_text().splitlines()
     loose = [line for line in lines if line and not re.fullmatch(r"#.*|[\w.-]+==[\w.]+", line)]
     assert loose == []
+
+
+def test_the_image_and_the_unit_serve_collected_static_files() -> None:
+    text = (PROJECT / "Dockerfile").read_text()
+    build, final = text.split("\nFROM python:3.11-slim\n")
+    assert "DM_STATIC_ROOT=/app/staticfiles" in build
+    assert "manage.py collectstatic" in build
+    assert "DM_STATIC_ROOT=/app/staticfiles" in final
+    unit = (PROJECT / "deploy/systemd/devops-manager-web.service").read_text()
+    assert "Environment=DM_STATIC_ROOT=" in unit

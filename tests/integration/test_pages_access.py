@@ -19,6 +19,7 @@ from tests.queue_world import make_hosts, make_task
 pytestmark = pytest.mark.django_db
 OPEN_TO_ALL = {"login", "logout", "set_language"}
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+ASCII_BESIDE_CHINESE = re.compile(r"[\u3400-\u9fff] ?[,;:?!()]|[,;:?!()] ?[\u3400-\u9fff]")
 NO_ID = uuid.UUID(int=1)
 
 
@@ -31,6 +32,13 @@ def address(name: str) -> str:
         for key, converter in pattern.pattern.converters.items()
     }
     return reverse(name, kwargs=arguments)
+
+
+def words_of(text: str) -> str:
+    """Return what a page shows, a line for each element."""
+    return re.sub(
+        r"<[^>]*>", "\n", re.sub(r"<(script|style|code|pre).*?</\1>", "", text, flags=re.S)
+    )
 
 
 @pytest.mark.parametrize("name", sorted({str(one.name) for one in urlpatterns} - OPEN_TO_ALL))
@@ -108,6 +116,8 @@ def test_pages_are_there_for_every_role_and_hold_nothing_inline(role: Role, lang
         assert "default-src 'none'" in response["Content-Security-Policy"]
         assert "no-store" in response["Cache-Control"]
         assert f'lang="{language}"' in text
+        if language == "zh-hans":
+            assert not ASCII_BESIDE_CHINESE.findall(words_of(text)), page
 
 
 def test_buttons_that_would_be_refused_are_not_shown() -> None:
