@@ -44,5 +44,5 @@ class CompressionMiddleware(GZipMiddleware):
             return response
         if not kind.startswith(_TYPES):
             return response
-        compressed: HttpResponseBase = super().process_response(request, response)  # type: ignore[arg-type]
+        compressed: HttpResponseBase = super().process_response(request, response)
         return compressed

@@ -12,6 +12,7 @@ from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import SimpleTemplateResponse
 from django.urls import reverse_lazy
+from django.utils import translation
 from django.utils.translation import check_for_language
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -22,7 +23,7 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
 from devops_manager.pages.forms.people import OwnPasswordForm
-from devops_manager.pages.gate import guarded
+from devops_manager.pages.gate import guarded, language_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -82,7 +83,8 @@ class ChangePassword(auth_views.PasswordChangeView):
     success_url = reverse_lazy("overview")
 
     def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Serve, under the pages' content policy."""
+        """Serve, in the person's language and under the pages' content policy."""
+        translation.activate(language_of(self.request, self.request.user))
         return _finished(super().dispatch(*args, **kwargs))
 
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
