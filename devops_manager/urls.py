@@ -11,12 +11,13 @@ from agents_app.api import downloads
 from devops_manager import health
 from devops_manager.access.api.schema import DocsView, SchemaView
 from devops_manager.lib import problem
+from devops_manager.pages import error_pages
 from devops_manager.pages.views import account
 
-handler400 = problem.bad_request
-handler403 = problem.permission_denied
-handler404 = problem.not_found
-handler500 = problem.server_error
+handler400 = error_pages.bad_request
+handler403 = error_pages.permission_denied
+handler404 = error_pages.not_found
+handler500 = error_pages.server_error
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", health.healthz, name="healthz"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.db.models import Sum
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from devops_manager.access.actors import actor_of
+from devops_manager.access.confirmed_action import confirmed_action
 from devops_manager.access.record_admin import ReadOnlyAdmin, RecordAdmin
 from devops_manager.lib.errors import DomainError
+from devops_manager.lib.wording import labeled
 from hosts_app import services
 from hosts_app.models import (
     Host,
@@ -30,6 +33,18 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
+def _commands_running(hosts: QuerySet[Host]) -> list[str]:
+    """Return a sentence about what the chosen hosts last said that they run."""
+    heartbeats = HostHeartbeat.objects.filter(host__in=hosts)
+    count = heartbeats.aggregate(total=Sum("running_count"))["total"] or 0
+    running = ngettext(
+        "%(count)d command runs there, as the hosts last said.",
+        "%(count)d commands run there, as the hosts last said.",
+        count,
+    )
+    return [running % {"count": count}]
+
+
 @admin.register(Host)
 class HostAdmin(ReadOnlyAdmin):
     """Hosts. They come in by enrolment; the actions go through the same services as the pages."""
@@ -47,7 +62,13 @@ class HostAdmin(ReadOnlyAdmin):
     def approve(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._together(request, queryset, services.approve_hosts)
 
-    @admin.action(description=gettext_lazy("Reject"))
+    @confirmed_action(
+        description=gettext_lazy("Reject"),
+        question=ngettext_lazy("Reject %(count)d host?", "Reject %(count)d hosts?", "count"),
+        consequence=gettext_lazy(
+            "They are disabled and their agents refused. Enabling one later lets it in after all."
+        ),
+    )
     def reject(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._together(request, queryset, services.reject_hosts)
 
@@ -55,15 +76,45 @@ class HostAdmin(ReadOnlyAdmin):
     def enable(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._each(request, queryset, services.enable_host)
 
-    @admin.action(description=gettext_lazy("Disable: give no more work"))
+    @confirmed_action(
+        description=gettext_lazy("Disable: give no more work"),
+        question=ngettext_lazy("Disable %(count)d host?", "Disable %(count)d hosts?", "count"),
+        consequence=gettext_lazy(
+            "The hosts are given no more work, and their reports are refused: what runs there now "
+            "ends as unknown. Enabling them later lets them work again."
+        ),
+        details=_commands_running,
+    )
     def disable(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._each(request, queryset, services.disable_host)
 
-    @admin.action(description=gettext_lazy("End the quarantine"))
+    @confirmed_action(
+        description=gettext_lazy("End the quarantine"),
+        question=ngettext_lazy(
+            "End the quarantine of %(count)d host?",
+            "End the quarantine of %(count)d hosts?",
+            "count",
+        ),
+        consequence=gettext_lazy(
+            "Each identity is trusted again, whichever agent speaks next. If two machines still "
+            "share one, that host is quarantined again."
+        ),
+    )
     def release(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._each(request, queryset, services.release_quarantine)
 
-    @admin.action(description=gettext_lazy("Revoke the credential"))
+    @confirmed_action(
+        description=gettext_lazy("Revoke the credential"),
+        question=ngettext_lazy(
+            "Revoke the credential of %(count)d host?",
+            "Revoke the credentials of %(count)d hosts?",
+            "count",
+        ),
+        consequence=gettext_lazy(
+            "Their agents are refused at once. They must be enrolled again to come back."
+        ),
+        details=_commands_running,
+    )
     def revoke(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
         self._each(request, queryset, services.revoke_credential)
 
@@ -99,7 +150,7 @@ class HostAdmin(ReadOnlyAdmin):
         fields = [str(text) for texts in error.fields.values() for text in texts]
         sentence = " ".join([str(error.detail), *fields])
         self.message_user(
-            request, f"{hostname}: {sentence}" if hostname else sentence, messages.ERROR
+            request, labeled(hostname, sentence) if hostname else sentence, messages.ERROR
         )
 
 

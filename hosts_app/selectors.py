@@ -28,6 +28,7 @@ from devops_manager.access.models import Role
 from devops_manager.lib import sql
 from devops_manager.lib.errors import Forbidden, InvalidInput, NotFound
 from devops_manager.lib.versions import version_of
+from devops_manager.lib.wording import labeled
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 from hosts_app.plans import Plan, plan_steps
 from hosts_app.records import TagCount
@@ -265,9 +266,9 @@ def _name_unreachable(
     rows = sql.run(SQL, "named_hosts", {"hosts": list(named), "allowed_groups": allowed})
     known = {row.host_id: row for row in rows if row.reachable}
     faults = [(host, _fault(known.get(host))) for host in target.hosts]
-    _note(wrong, "target.hosts", [f"{fault}: {host}" for host, fault in faults if fault])
+    _note(wrong, "target.hosts", [labeled(fault, host) for host, fault in faults if fault])
     unknown = [host for host in target.exclude.hosts if host not in known]
-    _note(wrong, "target.exclude.hosts", [f"{_('unknown host')}: {host}" for host in unknown])
+    _note(wrong, "target.exclude.hosts", [labeled(_("unknown host"), host) for host in unknown])
 
 
 def _fault(row: Any) -> str:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from devops_manager.access.actors import actor_of
+from devops_manager.access.confirmed_action import confirmed_action
 from devops_manager.access.record_admin import ReadOnlyAdmin
 from devops_manager.lib.errors import DomainError
+from devops_manager.lib.wording import labeled
 from tasks_app.admin_start import start_tasks
 from tasks_app.models import (
     Command,
@@ -21,12 +23,28 @@ from tasks_app.models import (
     TaskWindow,
 )
 from tasks_app.services.lifecycle import cancel_task, stop_task
+from tasks_app.states import RowStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
+
+
+def _commands_under_way(tasks: QuerySet[Task]) -> list[str]:
+    """Return a sentence about what runs for these tasks now (idx_command_hosts_command_status)."""
+    under_way = CommandHost.objects.filter(
+        command__task__in=tasks, status__in=(RowStatus.CLAIMED, RowStatus.RUNNING)
+    )
+    count = under_way.count()
+    hosts = under_way.values("host").distinct().count()
+    running = ngettext(
+        "%(count)d command is delivered or running now, on %(hosts)d of the hosts.",
+        "%(count)d commands are delivered or running now, on %(hosts)d of the hosts.",
+        count,
+    )
+    return [running % {"count": count, "hosts": hosts}]
 
 
 @admin.register(Task)
@@ -45,11 +63,28 @@ class TaskAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     exclude = ("allowed_groups",)
 
-    @admin.action(description=gettext_lazy("Stop: hand out nothing new, let running commands end"))
+    @confirmed_action(
+        description=gettext_lazy("Stop: hand out nothing new, let running commands end"),
+        question=ngettext_lazy("Stop %(count)d task?", "Stop %(count)d tasks?", "count"),
+        consequence=gettext_lazy(
+            "Nothing new is handed out. Commands that run now go on to their end; steps that were "
+            "not handed out end as canceled."
+        ),
+        details=_commands_under_way,
+    )
     def stop_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._each(request, queryset, stop_task)
 
-    @admin.action(description=gettext_lazy("Cancel: also end the commands that run"))
+    @confirmed_action(
+        description=gettext_lazy("Cancel: also end the commands that run"),
+        question=ngettext_lazy("Cancel %(count)d task?", "Cancel %(count)d tasks?", "count"),
+        consequence=gettext_lazy(
+            "Nothing new is handed out, and agents are told to end what runs, with all its child "
+            "processes. What a command has done already is not undone. A host that does not answer "
+            "in time is shown as unknown: the command may have ended there or not."
+        ),
+        details=_commands_under_way,
+    )
     def cancel_tasks(self, request: HttpRequest, queryset: QuerySet[Task]) -> None:
         self._each(request, queryset, cancel_task)
 
@@ -61,7 +96,7 @@ class TaskAdmin(ReadOnlyAdmin):
             try:
                 service(actor=actor, task_id=task_id)
             except DomainError as error:
-                self.message_user(request, f"{name}: {error.detail}", messages.ERROR)
+                self.message_user(request, labeled(name, error.detail), messages.ERROR)
             else:
                 done += 1
         if done:

@@ -21,6 +21,7 @@ WALKERS = ("anyone", *Role.values)
 NOT_WALKED = ("/admin/", "/^api")
 _ID = re.compile(r"<uuid:\w+>")
 _SLUG = re.compile(r"<slug:\w+>")
+_NUMBER = re.compile(r"<int:\w+>")
 _ROW = re.compile(r"\| `(?P<address>/\S*)` \| (?P<method>[A-Z]+) \|(?P<marks>.*)\|")
 
 
@@ -34,7 +35,8 @@ class Step:
     @property
     def path(self) -> str:
         """Return the address with ids that nothing has."""
-        return _SLUG.sub("stdout", _ID.sub(str(uuid.UUID(int=1)), self.address))
+        path = _SLUG.sub("stdout", _ID.sub(str(uuid.UUID(int=1)), self.address))
+        return _NUMBER.sub("999999999", path)
 
 
 def steps() -> list[Step]:

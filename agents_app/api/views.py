@@ -21,6 +21,7 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role
 from devops_manager.access.permissions import ADMINS
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.filters import StrictFilterBackend
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class EnrollmentTokenViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Enro
         body.is_valid(raise_exception=True)
         token, secret = create_enrollment_token(actor=actor_of(request), **body.validated_data)
         answer = {**EnrollmentTokenSerializer(token).data, "secret": secret}
-        return Response(answer, status=status.HTTP_201_CREATED)
+        return keep_plain(Response(answer, status=status.HTTP_201_CREATED))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, token_id: UUID) -> Response:

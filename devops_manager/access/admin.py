@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.admin import GroupAdmin
 from django.contrib.auth.models import Group
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 # Roles decide what people may do, not Django's groups; showing both would mislead.
-admin.site.unregister(Group)
+if isinstance(admin.site._registry.get(Group), GroupAdmin):
+    admin.site.unregister(Group)
 admin.site.site_header = admin.site.site_title = "DevOps Manager"
 # Names that django-axes brings without a translation of its own.
 _AXES_NAMES = (
@@ -32,33 +33,17 @@ _AXES_NAMES = (
 
 
 @admin.register(User)
-class UserAdmin(RecordAdmin, DjangoUserAdmin[User]):
-    """People. Untick "active" instead of deleting, so that what they did stays theirs."""
+class UserAdmin(ReadOnlyAdmin):
+    """People, to be looked at. They are changed on their own pages, by services that audit it."""
 
     list_display = ("username", "role", "email", "is_active", "is_staff", "last_login")
     list_filter = ("role", "is_active", "is_staff")
     search_fields = ("username", "first_name", "last_name", "email")
     ordering = ("username",)
-    filter_horizontal = ()
-    readonly_fields = ("last_login", "date_joined")
-    fieldsets = (
-        (None, {"fields": ("username", "password")}),
-        (_("Person"), {"fields": ("first_name", "last_name", "email", "language")}),
-        (_("What they may do"), {"fields": ("role", "is_active", "is_staff", "is_superuser")}),
-        (_("Dates"), {"fields": ("last_login", "date_joined")}),
-    )
-    add_fieldsets = (
-        (
-            None,
-            {
-                "classes": ("wide",),
-                "fields": ("username", "usable_password", "password1", "password2", "role"),
-            },
-        ),
-    )
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    fields = (
+        "username", "first_name", "last_name", "email", "language", "role", "is_active", "is_staff",
+        "is_superuser", "must_change_password", "last_login", "date_joined",
+    )  # fmt: skip
 
 
 @admin.register(ApiToken)

@@ -29,6 +29,11 @@ class User(AbstractUser):
 
     role = models.CharField(_("role"), max_length=16, choices=Role.choices, default=Role.VIEWER)
     language = models.CharField(_("language"), max_length=16, blank=True, default="")
+    must_change_password = models.BooleanField(
+        _("must change the password"),
+        default=False,
+        help_text=_("Somebody else knows it: sessions may do nothing else before it is changed."),
+    )
 
     class Meta(AbstractUser.Meta):
         db_table = "users"

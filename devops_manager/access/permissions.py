@@ -12,10 +12,11 @@ from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.permissions import BasePermission
 
 from devops_manager.access.actors import actor_of
-from devops_manager.access.models import AuditEvent, Role, User
+from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.lib.errors import Forbidden
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -44,7 +45,9 @@ class RolePermission(BasePermission):
     """Lets a role through when the view's ``permissions`` names it for this action or method.
 
     A view declares ``permissions: ClassVar[dict[str, frozenset[Role]]]``, keyed by action for view
-    sets (``list``, ``create``, ``approve``…) and by method for views (``get``, ``post``…).
+    sets (``list``, ``create``, ``approve``…) and by method for views (``get``, ``post``…). A
+    session whose person must change the password first gets nowhere, unless the view says
+    ``before_password_change``.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -54,6 +57,8 @@ class RolePermission(BasePermission):
         method = (request.method or "").lower()
         if method != "options" and not hasattr(view, method):
             raise MethodNotAllowed(request.method or "")
+        if not getattr(view, "before_password_change", False):
+            require_own_password(request)
         declared: dict[str, frozenset[Role]] = getattr(view, "permissions", {})
         return actor_of(request).role in declared.get(act_of(request, view), frozenset())
 
@@ -62,3 +67,13 @@ def act_of(request: Request, view: APIView) -> str:
     """Return the name under which views declare this act: the action, or else the method."""
     method = (request.method or "").lower()
     return getattr(view, "action", None) or ("get" if method == "head" else method)
+
+
+def require_own_password(request: Request | HttpRequest) -> None:
+    """Raise Forbidden for the session of a person whose password somebody else knows."""
+    user = request.user
+    by_token = isinstance(getattr(request, "auth", None), ApiToken)
+    if isinstance(user, User) and user.must_change_password and not by_token:
+        raise Forbidden(
+            _("Change the password first: somebody else knows it."), code="password_change_required"
+        )

@@ -52,6 +52,7 @@ class RecordAdmin(admin.ModelAdmin[Any]):
             isinstance(user, User)
             and user.is_active
             and user.is_staff
+            and not user.must_change_password
             and role_of(user) == Role.ADMIN
         )
 

@@ -28,8 +28,6 @@ def pytest_load_initial_conftests() -> Iterator[None]:
     """Start the servers first: pytest-django reads the settings inside this hook."""
     os.environ.setdefault("DM_SECRET_KEY", "only-for-tests-" + "0123456789abcdef" * 4)
     os.environ.setdefault("DM_LOG_LEVEL", "WARNING")
-    os.environ.setdefault("DM_STATIC_ROOT", str(VAR / "staticfiles"))
-    (VAR / "staticfiles").mkdir(parents=True, exist_ok=True)  # or WhiteNoise warns: an error here
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         os.environ["REDIS_URL"] = own_redis_url(os.environ["REDIS_URL"], worker)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http
 import logging
 import re
-import sys
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
-from django.views import defaults
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -142,17 +140,11 @@ def refusal(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
     return HttpResponse(page, status=status_of(error))
 
 
-def unavailable_response(request: HttpRequest) -> HttpResponse:
-    """Return 503 with Retry-After: problem+json for the API, a page for people.
-
-    The page is drawn without the request: its session and its user would ask the database.
-    """
-    if wants_problem(request):
-        response = problem_response(_database_away())
-        assert response is not None
-        return response
-    page = render_to_string("503.html")
-    return HttpResponse(page, status=503, headers={"Retry-After": str(RETRY_SECONDS)})
+def unavailable_problem() -> HttpResponse:
+    """Return 503 with Retry-After, for the database being away."""
+    response = problem_response(_database_away())
+    assert response is not None
+    return response
 
 
 def _database_away() -> errors.Unavailable:
@@ -235,36 +227,26 @@ def _members(detail: dict[Any, Any] | list[Any], parent: str) -> Iterator[tuple[
         yield join_path(parent, at) if isinstance(value, (dict, list)) else parent, value
 
 
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """``handler404``."""
-    if wants_problem(request):
-        return _plain(404, "not_found", _("There is nothing at this address."))
-    return defaults.page_not_found(request, exception or Http404())
+def not_found(_request: HttpRequest, _exception: Exception | None = None) -> HttpResponse:
+    """Answer 404."""
+    return _plain(404, "not_found", _("There is nothing at this address."))
 
 
-def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """``handler403``."""
-    if wants_problem(request):
-        return _plain(403, "forbidden", _("You may not do this."))
-    return defaults.permission_denied(request, exception or PermissionDenied())
+def permission_denied(_request: HttpRequest, _exception: Exception | None = None) -> HttpResponse:
+    """Answer 403."""
+    return _plain(403, "forbidden", _("You may not do this."))
 
 
-def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """``handler400``."""
+def bad_request(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Answer 400, or 413 for a body that is too large."""
     if isinstance(exception, RequestDataTooBig):
         return _plain(413, "too_large", _("The body is too large."))
-    if wants_problem(request):
-        return _plain(400, "invalid_request", _("The request cannot be read."))
-    return defaults.bad_request(request, exception or SuspiciousOperation())
+    return _plain(400, "invalid_request", _("The request cannot be read."))
 
 
-def server_error(request: HttpRequest) -> HttpResponse:
-    """``handler500``: also meets the database being away outside views, such as in middleware."""
-    if isinstance(sys.exc_info()[1], DATABASE_AWAY):
-        return unavailable_response(request)
-    if wants_problem(request):
-        return _plain(500, "internal_error", _("Something went wrong on our side."))
-    return defaults.server_error(request)
+def server_error(_request: HttpRequest) -> HttpResponse:
+    """Answer 500."""
+    return _plain(500, "internal_error", _("Something went wrong on our side."))
 
 
 def _plain(status: int, code: str, detail: str) -> HttpResponse:
@@ -283,25 +265,3 @@ class LengthRequiredMiddleware:
         if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
             return _plain(411, "length_required", _("Send a Content-Length."))
         return self.get_response(request)
-
-
-class UnavailableMiddleware:
-    """Answers 503 with Retry-After, and no traceback, where a view met PostgreSQL being away.
-
-    What fails outside views (sessions, other middleware) comes to ``server_error``.
-    """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        """Keep the next handler."""
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        """Serve one request."""
-        return self.get_response(request)
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer for a view that raised because the database is away."""
-        if not isinstance(error, DATABASE_AWAY):
-            return None
-        logger.warning("the database cannot be reached: %s", error)
-        return unavailable_response(request)

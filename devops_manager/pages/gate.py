@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import functools
 import http
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from devops_manager.access.actors import Actor, actor_of
-from devops_manager.access.permissions import ADMINS, APPROVERS, OPERATORS, READERS
+from devops_manager.access.actors import Actor, actor_of, role_of
+from devops_manager.access.models import Role, User
+from devops_manager.access.permissions import (
+    ADMINS,
+    APPROVERS,
+    OPERATORS,
+    READERS,
+)
 from devops_manager.lib.errors import DomainError, Forbidden, InvalidInput
 from devops_manager.lib.problem import status_of
 from devops_manager.lib.requests import current_request_id
@@ -27,20 +38,30 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponseBase
 
-    from devops_manager.access.models import Role
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-_TEMPLATES = {400: "400.html", 403: "403.html", 404: "404.html", 429: "429.html", 503: "503.html"}
+_TEMPLATES = {
+    400: "400.html", 403: "403.html", 404: "404.html", 405: "405.html", 413: "413.html",
+    429: "429.html", 500: "500.html", 503: "503.html",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class May:
-    """What the person may do; templates show no button that would be refused."""
+    """What the person may do; templates show no link or button that would be refused.
 
-    operate: bool
-    approve: bool
-    administer: bool
+    ``role`` is None for nobody. ``read`` is false before a password that somebody else knows was
+    changed: until then nothing but changing it works. ``see_records``: Django's administration.
+    """
+
+    role: Role | None = None
+    read: bool = False
+    operate: bool = False
+    approve: bool = False
+    administer: bool = False
+    see_records: bool = False
 
     @property
     def enrol(self) -> bool:
@@ -48,13 +69,40 @@ class May:
         return self.administer
 
 
-def may_of(actor: Actor) -> May:
-    """Return what an actor's role allows."""
+def may_of(user: object) -> May:
+    """Return what a person's role allows; nothing for somebody who is not signed in."""
+    if not isinstance(user, User):
+        return May()
+    role = role_of(user)
+    if user.must_change_password:
+        return May(role=role)
     return May(
-        operate=actor.role in OPERATORS,
-        approve=actor.role in APPROVERS,
-        administer=actor.role in ADMINS,
+        role=role,
+        read=role in READERS,
+        operate=role in OPERATORS,
+        approve=role in APPROVERS,
+        administer=role in ADMINS,
+        see_records=role in ADMINS and user.is_staff,
     )
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: ``may``, by which the menu shows only what works for the person."""
+    return {"may": SimpleLazyObject(lambda: may_of(_person(request)))}
+
+
+def _person(request: HttpRequest) -> User | AnonymousUser:
+    """Return who asks; the real object where Django has a lazy one."""
+    user = getattr(request, "user", None)
+    return user if isinstance(user, User) else AnonymousUser()
+
+
+def language_of(request: HttpRequest, user: object) -> str:
+    """Return the language to answer in: the person's, else the cookie's, else the browser's."""
+    chosen = getattr(user, "language", "")
+    if chosen and translation.check_for_language(chosen):
+        return str(chosen)
+    return translation.get_language_from_request(request)
 
 
 def page(
@@ -78,6 +126,10 @@ def page(
         def serve(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
             try:
                 actor = actor_of(request)
+                user = cast("User", request.user)
+                if user.must_change_password:
+                    return redirect("password_change")
+                translation.activate(language_of(request, user))
                 if actor.role not in roles:
                     raise Forbidden(_("Your role does not allow it."))
                 _refuse_repeated(request)
@@ -122,27 +174,60 @@ def _refuse_repeated(request: HttpRequest) -> None:
 def show(
     request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
 ) -> HttpResponse:
-    """Render a page or a part of one, with what every page needs."""
-    context.setdefault("may", may_of(actor_of(request)))
+    """Render a page or a part of one, with the frame that it stands in."""
     context.setdefault("frame", frame_of(request))
     return render(request, template, context, status=status)
 
 
 def error_page(request: HttpRequest, error: DomainError) -> HttpResponse:
     """Return the page that explains a domain error, with its status."""
-    status = status_of(error)
-    context = {
-        "detail": str(error.detail),
-        "field_errors": sentences(error.fields.values()),
-        "status": status,
-        "phrase": http.HTTPStatus(status).phrase,
-        "request_id": current_request_id(),
-        "may": may_of(actor_of(request)),
-    }
-    response = render(request, _TEMPLATES.get(status, "400.html"), context, status=status)
+    response = draw_error(
+        request,
+        status_of(error),
+        detail=str(error.detail),
+        field_errors=sentences(error.fields.values()),
+    )
     if error.retry_after_seconds is not None:
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
+
+
+def draw_error(
+    request: HttpRequest,
+    status: int,
+    *,
+    template: str = "",
+    ask_database: bool = True,
+    **context: Any,
+) -> HttpResponse:
+    """Return an error page with the menu and in the language of whoever asks.
+
+    Without ``ask_database`` only what the request knows already is used: who asks, if the database
+    went away after that was found out. A page comes in any case, without a menu at the worst.
+    Messages for the person are left for the next page.
+    """
+    template = template or _TEMPLATES.get(status, "400.html")
+    context |= {
+        "status": status,
+        "phrase": http.HTTPStatus(status).phrase,
+        "request_id": current_request_id(),
+        "messages": (),
+    }
+    try:
+        known = ask_database or hasattr(request, "_cached_user")
+        user = _person(request) if known else AnonymousUser()
+        language = language_of(request, user)
+        with translation.override(language):
+            full = {**context, "user": user, "may": may_of(user)}
+            page = render_to_string(template, full, request=request)
+    except Exception:
+        # Whatever is broken, down to the session or a template: the person gets a page.
+        logger.warning("an error page is drawn without its menu", exc_info=True)
+        language = translation.get_language_from_request(request)
+        with translation.override(language):
+            page = render_to_string(template, {**context, "user": AnonymousUser(), "may": May()})
+    headers = {"Content-Language": language}
+    return HttpResponse(page, status=status, headers=headers)
 
 
 def sentences(fields: Iterable[Any]) -> list[str]:

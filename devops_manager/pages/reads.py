@@ -136,7 +136,7 @@ def task_of(task_id: UUID) -> Task:
     return task
 
 
-def trail_of(*, object_type: str, object_id: UUID, most: int = 50) -> list[AuditEvent]:
+def trail_of(*, object_type: str, object_id: UUID | int, most: int = 50) -> list[AuditEvent]:
     """Return what happened to one thing, newest first (idx_audit_object)."""
     events = AuditEvent.objects.filter(object_type=object_type, object_id=str(object_id))
     return list(events.order_by("-occurred_at", "-id")[:most])

@@ -7,8 +7,10 @@ from django.urls import path
 from devops_manager.pages.views import (
     account,
     enrolment,
+    groups,
     hosts,
     overview,
+    people,
     task_acts,
     task_edit,
     task_output,
@@ -18,6 +20,8 @@ from devops_manager.pages.views import (
 
 _TASK = "tasks/<uuid:task_id>"
 _HOST = "hosts/<uuid:host_id>"
+_GROUP = "groups/<uuid:group_id>"
+_PERSON = "people/<int:person_id>"
 
 urlpatterns = [
     path("", overview.overview, name="overview"),
@@ -57,6 +61,22 @@ urlpatterns = [
     path(f"{_HOST}/retire", hosts.host_retire, name="host_retire"),
     path(f"{_HOST}/revoke", hosts.host_revoke, name="host_revoke"),
     path(f"{_HOST}/unretire", hosts.host_unretire, name="host_unretire"),
+    path("groups", groups.group_list, name="group_list"),
+    path(_GROUP, groups.group_detail, name="group_detail"),
+    path(f"{_GROUP}/change", groups.group_change, name="group_change"),
+    path(f"{_GROUP}/delete", groups.group_delete, name="group_delete"),
+    path(f"{_GROUP}/add-hosts", groups.group_add_hosts, name="group_add_hosts"),
+    path(f"{_GROUP}/remove-hosts", groups.group_remove_hosts, name="group_remove_hosts"),
+    path(f"{_GROUP}/grant", groups.group_grant, name="group_grant"),
+    path(f"{_GROUP}/revoke", groups.group_revoke, name="group_revoke"),
+    path("people", people.people, name="people"),
+    path(_PERSON, people.person_detail, name="person_detail"),
+    path(f"{_PERSON}/change", people.person_change, name="person_change"),
+    path(f"{_PERSON}/deactivate", people.person_deactivate, name="person_deactivate"),
+    path(f"{_PERSON}/reactivate", people.person_reactivate, name="person_reactivate"),
+    path(f"{_PERSON}/reset", people.person_reset, name="person_reset"),
+    path(f"{_PERSON}/grant", people.person_grant, name="person_grant"),
+    path(f"{_PERSON}/revoke", people.person_revoke, name="person_revoke"),
     path("enrolment", enrolment.enrollment_tokens, name="enrollment_tokens"),
     path(
         "enrolment/<uuid:token_id>/revoke",

@@ -84,7 +84,6 @@ def _choose_port(name: str, default: int, bind: str) -> int:
 
 def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str, str]:
     """Return the environment of the project's processes; what is set already wins."""
-    (VAR / "staticfiles").mkdir(exist_ok=True)  # or WhiteNoise warns that there is none
     name = socket.gethostname()
     hosts = ["localhost", LOOPBACK, "[::1]", name]
     if addresses.bind not in (LOOPBACK, _EVERYWHERE):
@@ -93,7 +92,6 @@ def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str
         "DM_SECRET_KEY": kept_secret(VAR / "secret_key"),
         "DM_ALLOWED_HOSTS": ",".join(hosts),
         "DM_GATEWAY_URL": addresses.gateway_url,
-        "DM_STATIC_ROOT": str(VAR / "staticfiles"),
     }
     return (
         defaults

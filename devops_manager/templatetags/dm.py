@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from devops_manager.lib import wording
 from devops_manager.lib.parsers import join_path
 from devops_manager.lib.requests import current_request_id
 from devops_manager.pages import acts, looks, reasons
@@ -102,6 +103,12 @@ def act(action: str) -> str:
 def status_change(event: AuditEvent) -> str:
     """Return the states before and after an act, in words."""
     return acts.status_change(event)
+
+
+@register.filter
+def labeled(label: object, text: object) -> str:
+    """Return ``label: text`` with the colon of the reader's language."""
+    return wording.labeled(label, text)
 
 
 @register.filter

@@ -1,4 +1,7 @@
-"""Groups of hosts: making them, their members, and who may run tasks on them."""
+"""Groups of hosts: making them, their members, and who may run tasks on them.
+
+Each raises Forbidden for everybody but administrators.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from devops_manager.access import audit
-from devops_manager.access.models import User
-from devops_manager.lib.errors import Conflict, InvalidInput, NotFound
+from devops_manager.access.models import Role, User
+from devops_manager.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
 from devops_manager.lib.one_line import require_one_line
 from devops_manager.lib.versions import ANY, Expected
+from devops_manager.lib.wording import labeled
 from hosts_app.models import Host, HostGroup, HostGroupGrant, HostGroupMember
 from hosts_app.selectors import group_version
 
@@ -27,6 +31,7 @@ _NAMED_AT_MOST = 20
 @transaction.atomic
 def create_group(*, actor: Actor, name: str, description: str = "") -> HostGroup:
     """Make a group. Raises InvalidInput and Conflict ``name_taken`` naming ``name``."""
+    _require_administrator(actor)
     require_one_line({"name": name})
     try:
         with transaction.atomic():
@@ -54,6 +59,7 @@ def update_group(
 
     Targets name groups: a task that was written with the old name no longer finds it.
     """
+    _require_administrator(actor)
     group = lock_group(group_id)
     expected.require(group_version(group))
     wanted = {"name": name, "description": description}
@@ -82,6 +88,7 @@ def delete_group(*, actor: Actor, group_id: UUID, expected: Expected = ANY) -> N
 
     Raises NotFound, PreconditionFailed unless it is as ``expected``.
     """
+    _require_administrator(actor)
     group = lock_group(group_id)
     expected.require(group_version(group))
     before = {"name": group.name, "hosts": HostGroupMember.objects.filter(group=group).count()}
@@ -95,6 +102,7 @@ def add_hosts(*, actor: Actor, group_id: UUID, host_ids: Sequence[UUID]) -> int:
 
     Raises NotFound, InvalidInput naming ``hosts`` that do not exist (then none is added).
     """
+    _require_administrator(actor)
     group = lock_group(group_id)
     known = _host_keys(host_ids)
     present = HostGroupMember.objects.filter(group=group, host__in=known.values())
@@ -111,6 +119,7 @@ def add_hosts(*, actor: Actor, group_id: UUID, host_ids: Sequence[UUID]) -> int:
 @transaction.atomic
 def remove_hosts(*, actor: Actor, group_id: UUID, host_ids: Sequence[UUID]) -> int:
     """Take hosts out of a group; return how many were in it. Raises as ``add_hosts`` does."""
+    _require_administrator(actor)
     group = lock_group(group_id)
     known = _host_keys(host_ids)
     members = HostGroupMember.objects.filter(group=group, host__in=known.values())
@@ -127,6 +136,7 @@ def grant_group(*, actor: Actor, group_id: UUID, username: str) -> bool:
 
     Raises NotFound, InvalidInput naming ``username``.
     """
+    _require_administrator(actor)
     group = lock_group(group_id)
     user = _user(username)
     _grant, made = HostGroupGrant.objects.get_or_create(user=user, group=group)
@@ -138,10 +148,16 @@ def grant_group(*, actor: Actor, group_id: UUID, username: str) -> bool:
 @transaction.atomic
 def revoke_grant(*, actor: Actor, group_id: UUID, username: str) -> None:
     """Take a grant back; doing so again changes nothing. Raises NotFound, InvalidInput."""
+    _require_administrator(actor)
     group = lock_group(group_id)
     deleted, _by_model = HostGroupGrant.objects.filter(user=_user(username), group=group).delete()
     if deleted:
         _audit(actor, group, "group.revoke_grant", before={"username": username})
+
+
+def _require_administrator(actor: Actor) -> None:
+    if actor.role != Role.ADMIN:
+        raise Forbidden(_("Only administrators change groups and grants."))
 
 
 def lock_group(group_id: UUID) -> HostGroup:
@@ -165,7 +181,7 @@ def _user(username: str) -> User:
 
 def _host_keys(host_ids: Sequence[UUID]) -> dict[UUID, int]:
     known = dict(Host.objects.filter(host_id__in=host_ids).values_list("host_id", "pk"))
-    unknown = [f"{_('unknown host')}: {host}" for host in host_ids if host not in known]
+    unknown = [labeled(_("unknown host"), host) for host in host_ids if host not in known]
     if unknown:
         raise InvalidInput(
             _("The group cannot be changed."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import Conflict, NotFound
+from devops_manager.lib.wording import labeled
 from hosts_app.models import Host
 from hosts_app.states import HostStatus
 
@@ -26,7 +27,7 @@ def lock_hosts(host_ids: Sequence[UUID]) -> list[Host]:
     found = {host.host_id for host in locked}
     unknown = [str(host_id) for host_id in host_ids if host_id not in found]
     if unknown:
-        named = [f"{_('unknown host')}: {host_id}" for host_id in unknown[:_NAMED_AT_MOST]]
+        named = [labeled(_("unknown host"), host_id) for host_id in unknown[:_NAMED_AT_MOST]]
         raise NotFound(_("There is no such host."), code="not_found", fields={"hosts": named})
     return locked
 
@@ -41,7 +42,7 @@ def require_status(hosts: Sequence[Host], *, allowed: Collection[HostStatus]) ->
     wrong = [host for host in hosts if host.status not in allowed]
     if wrong:
         named = [
-            f"{host.host_id}: {HostStatus(host.status).label}" for host in wrong[:_NAMED_AT_MOST]
+            labeled(host.host_id, HostStatus(host.status).label) for host in wrong[:_NAMED_AT_MOST]
         ]
         raise Conflict(
             _("The host's state does not allow this."),

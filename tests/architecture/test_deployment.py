@@ -284,3 +284,13 @@ def test_the_agents_unit_leaves_room_for_many_commands_and_their_files() -> None
     lines = (PROJECT / "deploy/agent/devops-agent.service").read_text().splitlines()
     assert "LimitNOFILE=65536:524288" in lines
     assert "TasksMax=infinity" in lines
+
+
+def test_the_image_and_the_unit_serve_collected_static_files() -> None:
+    text = (PROJECT / "Dockerfile").read_text()
+    build, final = text.split("\nFROM python:3.11-slim\n")
+    assert "DM_STATIC_ROOT=/app/staticfiles" in build
+    assert "manage.py collectstatic" in build
+    assert "DM_STATIC_ROOT=/app/staticfiles" in final
+    unit = (PROJECT / "deploy/systemd/devops-manager-web.service").read_text()
+    assert "Environment=DM_STATIC_ROOT=" in unit

@@ -34,7 +34,7 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def environment(var: Path, *, web: int, gateway: int) -> dict[str, str]:
-    servers = {"DATABASE_URL", "REDIS_URL", "DM_SECRET_KEY", "DM_STATIC_ROOT"}
+    servers = {"DATABASE_URL", "REDIS_URL", "DM_SECRET_KEY"}
     kept = {name: value for name, value in os.environ.items() if name not in servers}
     ports = {"DM_WEB_PORT": str(web), "DM_GATEWAY_PORT": str(gateway)}
     return kept | ports | {"DM_VAR": str(var), "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.apps import apps
 from django.contrib import admin
@@ -9,13 +11,13 @@ from django.test import Client
 from django.urls import reverse
 
 from agents_app.models import AgentCredential
-from devops_manager.access.models import AuditEvent, Role, User
+from devops_manager.access.models import AuditEvent, Role
 from devops_manager.access.record_admin import COUNT_AT_MOST, BoundedPaginator, RecordAdmin
 from hosts_app.models import Host, HostGroup, HostSession
 from hosts_app.states import HostStatus
 from tasks_app.models import CommandHost, CommandOutput, Task
 from tests.factories import make_enrolled_host
-from tests.pages_world import html, visitor
+from tests.pages_world import html, running_task, visitor
 from tests.queue_world import FakeAgent, make_hosts, make_task, start
 
 pytestmark = pytest.mark.django_db
@@ -117,27 +119,68 @@ def test_actions_go_through_services(staff: Client) -> None:
     refused = staff.post(list_address(Host), action, follow=True)
     assert 'class="error"' in html(refused)
     task = start(make_task([waiting]))
-    staff.post(list_address(Task), {"action": "cancel_tasks", "_selected_action": [task.pk]})
+    cancel = {"action": "cancel_tasks", "_selected_action": [task.pk], "confirmed": "yes"}
+    staff.post(list_address(Task), cancel)
     task.refresh_from_db()
     assert task.status == "canceled"
 
 
-def test_changes_are_audited_without_secrets(staff: Client) -> None:
-    add = reverse("admin:access_user_add")
-    fields = {
-        "username": "olga", "usable_password": "true", "password1": "a long enough one",
-        "password2": "a long enough one", "role": "viewer",
-    }  # fmt: skip
-    staff.post(add, fields)
-    user = User.objects.get(username="olga")
-    change = reverse("admin:access_user_change", args=[user.pk])
-    staff.post(change, {"username": "olga", "role": "operator", "is_active": "on"})
-    user.refresh_from_db()
-    assert user.role == Role.OPERATOR
-    event = AuditEvent.objects.get(action="user.update")
-    assert (event.before, event.after) == ({"role": "viewer"}, {"role": "operator"})
-    created = AuditEvent.objects.get(action="user.create")
-    assert "a long enough one" not in str(created.after)
+ASKED_FIRST = [
+    (Task, "stop_tasks"),
+    (Task, "cancel_tasks"),
+    (Host, "reject"),
+    (Host, "disable"),
+    (Host, "release"),
+    (Host, "revoke"),
+]
+
+
+@pytest.mark.parametrize(("model", "action"), ASKED_FIRST)
+def test_actions_that_end_something_count_and_name_it_first(
+    staff: Client, model: type, action: str
+) -> None:
+    hosts = make_hosts(23)
+    chosen = hosts if model is Host else [make_task([host]) for host in hosts]
+    before = list(AuditEvent.objects.values_list("pk", flat=True))
+    ids = [one.pk for one in chosen]
+    asked = staff.post(list_address(model), {"action": action, "_selected_action": ids})
+    text = html(asked)
+    assert asked.status_code == 200
+    assert " 23 " in text.split("<h1>")[1].split("</h1>")[0]
+    names = re.findall("<li>(.*?)</li>", text.split("</h1>")[1])
+    assert len(names) == 21
+    assert names[20] == "and 3 more"
+    assert {*names[:20]} <= {str(one) for one in chosen}
+    assert all(f'name="_selected_action" value="{pk}"' in text for pk in ids)
+    assert list(AuditEvent.objects.values_list("pk", flat=True)) == before
+
+
+def test_the_question_names_what_runs_now(staff: Client) -> None:
+    (host,) = make_hosts(1)
+    task, _agents = running_task([host])
+    ask = {"action": "cancel_tasks", "_selected_action": [task.pk]}
+    text = html(staff.post(list_address(Task), ask))
+    assert "1 command is delivered or running now, on 1 of the hosts." in text
+    task.refresh_from_db()
+    assert task.cancel_requested_at is None
+
+
+def test_a_question_is_about_what_was_seen_not_about_all_there_is(staff: Client) -> None:
+    (host,) = make_hosts(1)
+    ask = {"action": "disable", "_selected_action": [host.pk], "select_across": "1"}
+    text = html(staff.post(list_address(Host), ask))
+    assert 'name="select_across"' not in text.split("</h1>")[1]
+    Host.objects.bulk_create(Host(hostname=f"m-{at}", status="active") for at in range(500))
+    refused = html(staff.post(list_address(Host), ask, follow=True))
+    assert "Choose at most 500 at once" in refused
+    assert not Host.objects.filter(status="disabled").exists()
+
+
+def test_every_action_of_the_admin_asks_first_unless_it_only_gives() -> None:
+    direct = {"approve", "enable", "delete_selected"}  # Django asks before a deletion
+    for model, registered in admin.site._registry.items():
+        for name in registered.actions or ():
+            assert name in direct or (model, name) in ASKED_FIRST, (model, name)
 
 
 def test_groups_are_made_and_deleted_with_audit(staff: Client) -> None:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from devops_manager.access.models import AuditEvent, Role
-from devops_manager.lib.errors import Conflict, InvalidInput, NotFound
+from devops_manager.lib.errors import Conflict, Forbidden, InvalidInput, NotFound
 from hosts_app import services
 from hosts_app.models import (
     Host,
@@ -241,3 +241,24 @@ def test_the_silent_are_declared_offline_once_and_heard_again() -> None:
     services.record_heartbeats([Heartbeat(host=hosts[0].pk)])
     heartbeat.refresh_from_db()
     assert heartbeat.offline_at is None
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.APPROVER])
+def test_groups_and_grants_are_for_administrators_whatever_the_door(actor: Any, role: Role) -> None:
+    group = services.create_group(actor=actor, name="web")
+    before = trail()
+    other = actor_for(make_user(role, "vera"))
+    group_id = group.group_id
+    for call in (
+        lambda: services.create_group(actor=other, name="mine"),
+        lambda: services.update_group(actor=other, group_id=group_id, name="mine"),
+        lambda: services.delete_group(actor=other, group_id=group_id),
+        lambda: services.add_hosts(actor=other, group_id=group_id, host_ids=[]),
+        lambda: services.remove_hosts(actor=other, group_id=group_id, host_ids=[]),
+        lambda: services.grant_group(actor=other, group_id=group_id, username="vera"),
+        lambda: services.revoke_grant(actor=other, group_id=group_id, username="vera"),
+    ):
+        with pytest.raises(Forbidden):
+            call()
+    assert trail() == before
+    assert not HostGroupGrant.objects.exists()

@@ -13,6 +13,7 @@ from django.urls import reverse
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.access.services import create_token
 from devops_manager.pages.urls import urlpatterns
+from hosts_app.models import HostGroup
 from tests.pages_world import html, visitor
 from tests.queue_world import make_hosts, make_task
 from tests.task_factories import actor_for, make_user
@@ -20,17 +21,26 @@ from tests.task_factories import actor_for, make_user
 pytestmark = pytest.mark.django_db
 OPEN_TO_ALL = {"login", "logout", "set_language"}
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+ASCII_BESIDE_CHINESE = re.compile(r"[\u3400-\u9fff] ?[,;:?!()]|[,;:?!()] ?[\u3400-\u9fff]")
 NO_ID = uuid.UUID(int=1)
 
 
 def address(name: str) -> str:
     """Return the address of a page, with ids that nothing has."""
     pattern = next(one for one in urlpatterns if one.name == name)
+    made_up = {"UUIDConverter": NO_ID, "IntConverter": 0}
     arguments = {
-        key: NO_ID if "uuid" in type(converter).__name__.lower() else "hosts"
+        key: made_up.get(type(converter).__name__, "hosts")
         for key, converter in pattern.pattern.converters.items()
     }
     return reverse(name, kwargs=arguments)
+
+
+def words_of(text: str) -> str:
+    """Return what a page shows, a line for each element."""
+    return re.sub(
+        r"<[^>]*>", "\n", re.sub(r"<(script|style|code|pre).*?</\1>", "", text, flags=re.S)
+    )
 
 
 @pytest.mark.parametrize("name", sorted({str(one.name) for one in urlpatterns} - OPEN_TO_ALL))
@@ -57,6 +67,20 @@ ACTS = {
     "host_revoke": {Role.ADMIN},
     "enrollment_tokens": {Role.ADMIN},
     "enrollment_token_revoke": {Role.ADMIN},
+    "group_list": {Role.ADMIN},
+    "group_change": {Role.ADMIN},
+    "group_delete": {Role.ADMIN},
+    "group_add_hosts": {Role.ADMIN},
+    "group_remove_hosts": {Role.ADMIN},
+    "group_grant": {Role.ADMIN},
+    "group_revoke": {Role.ADMIN},
+    "people": {Role.ADMIN},
+    "person_change": {Role.ADMIN},
+    "person_deactivate": {Role.ADMIN},
+    "person_reactivate": {Role.ADMIN},
+    "person_reset": {Role.ADMIN},
+    "person_grant": {Role.ADMIN},
+    "person_revoke": {Role.ADMIN},
 }
 
 
@@ -73,17 +97,19 @@ def test_each_role_may_do_what_is_its_own(role: Role) -> None:
 def test_pages_are_there_for_every_role_and_hold_nothing_inline(role: Role, language: str) -> None:
     (host,) = make_hosts(1)
     task = make_task([host], steps=2)
+    group = HostGroup.objects.create(name="web")
     client = visitor(role)
     client.cookies["django_language"] = language
     pages = [
         "/", "/tasks", f"/tasks/{task.task_id}", f"/tasks/{task.task_id}/steps",
         f"/tasks/{task.task_id}/output", f"/tasks/{task.task_id}/trail", "/hosts",
-        f"/hosts/{host.host_id}", "/tokens", "/password",
+        f"/hosts/{host.host_id}", "/tokens", "/password", "/groups", f"/groups/{group.group_id}",
     ]  # fmt: skip
     if role in {Role.OPERATOR, Role.ADMIN}:
         pages += ["/tasks/new", f"/tasks/new?copy={task.task_id}"]
     if role == Role.ADMIN:
-        pages += ["/enrolment", f"/tasks/{task.task_id}/edit"]
+        person = User.objects.get(username="the-admin")
+        pages += ["/enrolment", f"/tasks/{task.task_id}/edit", "/people", f"/people/{person.pk}"]
     for page in pages:
         response = client.get(page)
         assert response.status_code == 200, page
@@ -92,6 +118,8 @@ def test_pages_are_there_for_every_role_and_hold_nothing_inline(role: Role, lang
         assert "default-src 'none'" in response["Content-Security-Policy"]
         assert "no-store" in response["Cache-Control"]
         assert f'lang="{language}"' in text
+        if language == "zh-hans":
+            assert not ASCII_BESIDE_CHINESE.findall(words_of(text)), page
 
 
 def test_buttons_that_would_be_refused_are_not_shown() -> None:

@@ -49,6 +49,84 @@ def test_templates_hold_no_words_outside_translations(path: Path) -> None:
     assert {line for line in lines if line not in _SAME_EVERYWHERE} == set()
 
 
+# Not prose: placeholders, addresses, code, paths, names of files and settings.
+_NOT_PROSE = re.compile(
+    r"%\(\w+\)[\d.]*[a-z]|%[sdr]|`[^`]*`|\]\([^)]*\)|https?://[\x21-\x7e]+|(?<![\w/])/[\w./-]+"
+)
+_CHINESE = "\u3400-\u9fff"
+# ASCII punctuation beside a Chinese character, at most a space between, or beside a placeholder.
+_BEFORE, _AFTER = f"[{_CHINESE}¤…”’）】》]", f"[{_CHINESE}¤“‘（【《]"
+_ASCII_BESIDE_CHINESE = re.compile(
+    rf"{_BEFORE} ?[,;:?!()]|[,;:?!()] ?{_AFTER}|[{_CHINESE}] ?[.\"']|[.\"'] ?[{_CHINESE}]"
+)
+
+
+def ascii_punctuation(text: str) -> list[str]:
+    """Return where a Chinese text has punctuation of ASCII; other texts have none to answer for."""
+    if not re.search(f"[{_CHINESE}\u3000-\u303f\uff00-\uffef]", text):
+        return []
+    return _ASCII_BESIDE_CHINESE.findall(_NOT_PROSE.sub("¤", text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["你好,世界", "你好, 世界", "未知主机: %s", "%(name)s: 未知", "(共 5 项)", "为什么?", "结束.",
+     '"你好"', "共 %(count)d 项; 无", "（%(a)s, %(b)s）"],
+)  # fmt: skip
+def test_ascii_punctuation_in_chinese_is_found(text: str) -> None:
+    assert ascii_punctuation(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["你好，世界。", "%(name)s：未知", "位于 /admin/ 下，仅限管理员。", "1.5 秒", "%(n).1f 秒",
+     "例如 2026-11-24T08:00:00Z。", "Hello, world.", "`a, b`，以及 [文](a.md)。", "API 令牌"],
+)  # fmt: skip
+def test_chinese_punctuation_is_left_alone(text: str) -> None:
+    assert not ascii_punctuation(text)
+
+
+def test_the_catalogue_has_chinese_punctuation() -> None:
+    wrong = {
+        text: found
+        for message in messages.load(messages.ROOT)
+        if message.id
+        for text in messages._texts(message.string)
+        if (found := ascii_punctuation(text))
+    }
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*messages.ROOT.glob("*.zh-CN.md"), *(messages.ROOT / "docs").glob("*.zh-CN.md")]),
+    ids=lambda path: path.name,
+)
+def test_the_chinese_documents_have_chinese_punctuation(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    # A link's brackets belong to Markdown; what it shows is prose.
+    lines = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line) for line in text.splitlines()]
+    wrong = {line: found for line in lines if (found := ascii_punctuation(line.replace("**", "")))}
+    assert wrong == {}
+
+
+def test_words_that_were_agreed_on() -> None:
+    agreed = {
+        "Never": "永不过期", "queued at": "排队时间", "Canceled": "已取消", "canceled": "已取消",
+        "It was canceled.": "已被取消。", "agent": "代理", "host": "主机", "task": "任务",
+    }  # fmt: skip
+    texts = {
+        str(message.id): str(message.string)
+        for message in messages.load(messages.ROOT)
+        if isinstance(message.id, str)
+    }
+    assert {word: texts[word] for word in agreed if word in texts} == {
+        word: text for word, text in agreed.items() if word in texts
+    }
+    unwanted = ("代理程序", "已撤消", "永久有效", "永不失效", "节点", "派发")
+    assert [text for text in texts.values() if any(word in text for word in unwanted)] == []
+
+
 def write(root: Path, name: str, text: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)

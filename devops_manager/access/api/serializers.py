@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from django.conf import settings
 from rest_framework import serializers
 
-from devops_manager.access.models import ApiToken, AuditEvent, Role
+from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.lib.serializers import (
     NameField,
+    StrictBooleanField,
     StrictCharField,
     StrictModelSerializer,
     StrictSerializer,
@@ -91,3 +93,90 @@ class AuditEventSerializer(StrictModelSerializer):
             "before",
             "after",
         ]
+
+
+class PersonSerializer(StrictModelSerializer):
+    """A person. ``is_staff``: an administrator who also sees the raw records, below /admin/.
+
+    ``is_superuser``: an administrator whatever ``role`` says, made by ``first_admin``.
+    """
+
+    token_count = serializers.IntegerField(
+        read_only=True, help_text="API tokens that were not revoked."
+    )
+    language = serializers.ChoiceField(
+        choices=["", *dict(settings.LANGUAGES)], required=False, help_text="Empty: the browser's."
+    )
+
+    class Meta:
+        model = User
+        fields: ClassVar = [
+            "id",
+            "username",
+            "role",
+            "language",
+            "first_name",
+            "last_name",
+            "email",
+            "is_active",
+            "is_staff",
+            "is_superuser",
+            "must_change_password",
+            "token_count",
+            "last_login",
+            "date_joined",
+        ]
+        read_only_fields: ClassVar = [
+            "is_active",
+            "is_superuser",
+            "must_change_password",
+            "last_login",
+            "date_joined",
+        ]
+
+
+class PersonChangeSerializer(PersonSerializer):
+    """What may be changed of a person; a name stays, for the audit trail tells people by it."""
+
+    class Meta(PersonSerializer.Meta):
+        read_only_fields: ClassVar = [*PersonSerializer.Meta.read_only_fields, "username"]
+
+
+class NewPersonSerializer(PersonSerializer):
+    """A person to add."""
+
+    password = StrictCharField(
+        write_only=True,
+        required=False,
+        max_length=1000,
+        trim_whitespace=False,
+        help_text="Left out: one is generated. It must be changed after the first sign-in.",
+    )
+
+    class Meta(PersonSerializer.Meta):
+        fields: ClassVar = [*PersonSerializer.Meta.fields, "password"]
+        # The service says that a name is taken, whatever its case (409).
+        extra_kwargs: ClassVar[dict[str, Any]] = {"username": {"validators": []}}
+
+
+class PersonWithPasswordSerializer(PersonSerializer):
+    """A person with the password that was generated, the only time that it is shown."""
+
+    password = serializers.CharField(
+        allow_null=True, read_only=True, help_text="Null when the request named one."
+    )
+
+    class Meta(PersonSerializer.Meta):
+        fields: ClassVar = [*PersonSerializer.Meta.fields, "password"]
+
+
+class TokensSerializer(StrictSerializer):
+    """What is to become of a person's API tokens."""
+
+    revoke_tokens = StrictBooleanField(default=True, help_text="Their API tokens end for good.")
+
+
+class ResetPasswordSerializer(TokensSerializer):
+    """A new password, generated when it is left out."""
+
+    password = StrictCharField(required=False, max_length=1000, trim_whitespace=False)

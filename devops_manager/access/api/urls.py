@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from devops_manager.access.api import views
+from devops_manager.access.api import people_views, views
 
 router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("tokens", views.TokenViewSet, basename="token")
+router.register("people", people_views.PeopleViewSet, basename="person")
 router.register("audit", views.AuditViewSet, basename="audit")
 
 urlpatterns = [

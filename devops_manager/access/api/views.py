@@ -25,6 +25,7 @@ from devops_manager.access.door import Guarded
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.access.permissions import ADMINS, READERS
 from devops_manager.access.selectors import acts_of, audit_events, visible_tokens
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.filters import (
     AnyOfFilter,
     MomentFilter,
@@ -96,6 +97,7 @@ class LogoutView(Guarded):
     """Signing out."""
 
     keyless = frozenset({"post"})
+    before_password_change = True
     permissions: ClassVar[dict[str, frozenset[Role]]] = {"post": READERS}
 
     @extend_schema(operation_id="logout", request=None, responses={204: None}, tags=["auth"])
@@ -148,7 +150,7 @@ class TokenViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[ApiToken]):
             manages_tokens=body.validated_data.get("manages_tokens", False),
         )
         answer = {**TokenSerializer(token).data, "secret": secret}
-        return Response(answer, status=status.HTTP_201_CREATED)
+        return keep_plain(Response(answer, status=status.HTTP_201_CREATED))
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, token_id: UUID) -> Response:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from devops_manager.lib.wording import labeled
 from devops_manager.pages.forms import lines
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
 from tasks_app.states import Priority
@@ -356,9 +357,9 @@ def _place_in_step(path: str, sentences: list[str], steps: list[StepForm]) -> bo
     entry = _ENTRY.match(rest)
     if entry:
         where = _("line %(number)d") % {"number": int(entry[1]) + 1}
-        sentences = [f"{where}: {sentence}" for sentence in sentences]
+        sentences = [labeled(where, sentence) for sentence in sentences]
     elif rest:
-        sentences = [f"{rest.lstrip('.')}: {sentence}" for sentence in sentences]
+        sentences = [labeled(rest.lstrip("."), sentence) for sentence in sentences]
     for sentence in sentences:
         form.add_error(name if name in form.fields else None, sentence)
     return True

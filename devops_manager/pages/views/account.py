@@ -8,12 +8,12 @@ from django.conf import settings
 from django.contrib import auth, messages
 from django.contrib.auth import views as auth_views
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
+from django.utils import translation
 from django.utils.translation import check_for_language, ngettext
 from django.utils.translation import gettext as _
-from django.views.csrf import csrf_failure as django_csrf_failure
 from django.views.decorators.http import require_POST
 from django.views.i18n import set_language as django_set_language
 
@@ -22,9 +22,10 @@ from devops_manager.access.actors import actor_of
 from devops_manager.access.models import User
 from devops_manager.access.services.languages import choose_language
 from devops_manager.access.sign_in_limits import note_wrong_password, refuse_if_locked
-from devops_manager.pages.forms.password import KEEP_TOKENS, PasswordForm
-from devops_manager.pages.gate import may_of
-from devops_manager.pages.kept import ask_to_sign_in, give_back, is_kept, pack, unpack
+from devops_manager.pages.forms.password import KEEP_TOKENS
+from devops_manager.pages.forms.people import OwnPasswordForm
+from devops_manager.pages.gate import language_of
+from devops_manager.pages.kept import give_back, unpack
 
 if TYPE_CHECKING:
     from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm
@@ -76,8 +77,13 @@ class ChangePassword(auth_views.PasswordChangeView):
     """The page to change one's own password; other sessions of the person end."""
 
     template_name = "pages/password_change.html"
-    form_class = PasswordForm
+    form_class = OwnPasswordForm
     success_url = reverse_lazy("overview")
+
+    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Serve in the person's language."""
+        translation.activate(language_of(self.request, self.request.user))
+        return super().dispatch(*args, **kwargs)
 
     def post(self, *args: Any, **kwargs: Any) -> HttpResponse:
         """Look at the old password as long as the limits of signing in allow it."""
@@ -92,12 +98,9 @@ class ChangePassword(auth_views.PasswordChangeView):
             note_wrong_password(self.request, self.request.user.get_username())
         return super().form_invalid(form)
 
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Add what the person may do."""
-        return super().get_context_data(may=may_of(actor_of(self.request)), **kwargs)
-
     def form_valid(self, form: PasswordChangeForm) -> HttpResponse:
         """Change it, and say so here and in the audit trail; tokens end unless they are kept."""
+        form.user.must_change_password = False
         actor, revoked = actor_of(self.request), 0
         with transaction.atomic():
             response = super().form_valid(form)
@@ -122,17 +125,6 @@ class ChangePassword(auth_views.PasswordChangeView):
             )
         messages.success(self.request, " ".join(done))
         return response
-
-
-def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Refuse a form under an old token; a long one of our own pages is given back."""
-    if not is_kept(request):
-        return django_csrf_failure(request, reason)
-    if not request.user.is_authenticated:
-        return ask_to_sign_in(request, status=403)
-    kept = unpack(pack(request))
-    assert kept is not None
-    return give_back(request, kept, status=403)
 
 
 @require_POST

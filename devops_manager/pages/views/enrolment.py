@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from agents_app.services import tokens as enrollment
 from devops_manager.access.permissions import ADMINS
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.errors import DomainError
 from devops_manager.pages import host_reads, reads
 from devops_manager.pages.forms.tokens import EnrollmentTokenForm
@@ -56,7 +57,8 @@ def enrollment_tokens(request: HttpRequest, actor: Actor) -> HttpResponse:
         "now": timezone.now(),
         "listing": list_rows(host_reads.enrollment_tokens(), request.GET),
     }
-    return show(request, "pages/enrollment_tokens.html", context, status=status)
+    response = show(request, "pages/enrollment_tokens.html", context, status=status)
+    return keep_plain(response) if "secret" in context else response
 
 
 def _make(actor: Actor, form: EnrollmentTokenForm) -> tuple[EnrollmentToken, str] | None:

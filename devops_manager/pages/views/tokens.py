@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from devops_manager.access import services
 from devops_manager.access.models import Role
 from devops_manager.access.selectors import visible_tokens
+from devops_manager.lib.compression import keep_plain
 from devops_manager.lib.errors import DomainError
 from devops_manager.pages.forms.tokens import ApiTokenForm
 from devops_manager.pages.gate import act, page, sentences, show
@@ -66,7 +67,8 @@ def api_tokens(request: HttpRequest, actor: Actor) -> HttpResponse:
         "now": timezone.now(),
         "listing": list_rows(visible_tokens(actor), request.GET),
     }
-    return show(request, "pages/api_tokens.html", context, status=status)
+    response = show(request, "pages/api_tokens.html", context, status=status)
+    return keep_plain(response) if "secret" in context else response
 
 
 @page("POST")
