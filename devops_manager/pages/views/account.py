@@ -80,7 +80,7 @@ class ChangePassword(auth_views.PasswordChangeView):
     form_class = OwnPasswordForm
     success_url = reverse_lazy("overview")
 
-    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Serve in the person's language."""
         translation.activate(language_of(self.request, self.request.user))
         return super().dispatch(*args, **kwargs)
