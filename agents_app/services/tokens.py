@@ -41,17 +41,9 @@ def create_enrollment_token(
     ``expires_at`` that has passed and a ``name`` that is no line of text.
     """
     require_one_line({"name": name})
-    found = {group.name: group for group in HostGroup.objects.filter(name__in=groups)}
-    wrong: dict[str, list[str]] = {}
-    code = "unknown_reference"
-    unknown = [name for name in groups if name not in found]
-    if unknown:
-        wrong["groups"] = [_("unknown group: %s") % group for group in unknown]
+    found = _groups(groups)
     if expires_at is not None and expires_at <= timezone.now():
-        wrong["expires_at"] = [_("Must be in the future.")]
-        code = "already_past"
-    if wrong:
-        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
+        raise _wrong("already_past", "expires_at", [_("Must be in the future.")])
     secret = secrets.new_secret(protocol.ENROLLMENT_TOKEN_PREFIX)
     token = EnrollmentToken.objects.create(
         name=name,
@@ -78,6 +70,19 @@ def create_enrollment_token(
         },
     )
     return token, secret.plain
+
+
+def _groups(names: Sequence[str]) -> dict[str, HostGroup]:
+    found = {group.name: group for group in HostGroup.objects.filter(name__in=names)}
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        told = [_("unknown group: %s") % name for name in unknown]
+        raise _wrong("unknown_reference", "groups", told)
+    return found
+
+
+def _wrong(code: str, field: str, sentences: list[str]) -> InvalidInput:
+    return InvalidInput(_("The token cannot be made."), code=code, fields={field: sentences})
 
 
 @transaction.atomic

@@ -16,7 +16,7 @@ from tests.pages_world import html, visitor
 from tests.queue_world import make_hosts, make_task
 
 pytestmark = pytest.mark.django_db
-OPEN_TO_ALL = {"login", "logout", "set_language"}
+OPEN_TO_ALL = {"icon", "login", "logout", "set_language"}
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 NO_ID = uuid.UUID(int=1)
 

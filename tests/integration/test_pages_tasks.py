@@ -230,8 +230,10 @@ def test_start_stop_and_cancel_from_the_page() -> None:
     assert "The task has started" in html(client.get(f"{address}/edit", follow=True))
     late = client.post(f"{address}/edit", task_form(hosts[0], name="too late"), follow=True)
     assert "The task has started" in html(late)
-    twice = html(client.post(f"{address}/start", follow=True))
-    assert "Only a task that has not been started can be started." in twice
+    assert "The task was started." in html(client.post(f"{address}/start", follow=True))
+    client.post(f"{address}/cancel")
+    late = html(client.post(f"{address}/start", follow=True))
+    assert "The task was stopped or canceled." in late
 
 
 def test_a_cancel_is_honest_about_what_is_not_confirmed() -> None:

@@ -57,7 +57,9 @@ class GuardedSchema(AutoSchema):
         return operation
 
     def _map_serializer_field(self, field: Any, *args: Any, **kwargs: Any) -> Any:
-        described = super()._map_serializer_field(field, *args, **kwargs)
+        described: Any = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, *args, **kwargs
+        )
         if getattr(field, "unique_items", False):
             described["uniqueItems"] = True
         return described
