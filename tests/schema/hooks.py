@@ -31,7 +31,8 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
     for values in (case.path_parameters, case.query):
         for name in values or ():
             known = _KNOWN.get(name) or _KNOWN.get(f"{name}_id")
-            if known and _random.random() < _MOSTLY:
+            # Never the token that asks: whoever lists tokens learns its id.
+            if known and (name == "token_id" or _random.random() < _MOSTLY):
                 values[name] = _random.choice(known)
     if isinstance(case.body, dict):
         _name_what_exists(case.body)
@@ -39,14 +40,14 @@ def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
 
 def _name_what_exists(body: dict[str, Any]) -> None:
     if isinstance(body.get("hosts"), list) and _random.random() < _MOSTLY:
-        body["hosts"] = _random.sample(_KNOWN["host_id"], 2)
+        body["hosts"] = _random.sample(_KNOWN["target_id"], 2)
     if isinstance(body.get("groups"), list) and _random.random() < _MOSTLY:
         body["groups"] = _random.sample(_KNOWN["group_name"], 2)
     tasks = body.get("tasks", [body])
     for part in tasks if isinstance(tasks, list) else []:
         target = part.get("target") if isinstance(part, dict) else None
         if isinstance(target, dict) and _random.random() < _MOSTLY:
-            part["target"] = {"hosts": _random.sample(_KNOWN["host_id"], 3)}
+            part["target"] = {"hosts": _random.sample(_KNOWN["target_id"], 3)}
             commands = part.get("commands")
             for command in commands if isinstance(commands, list) else []:
                 if isinstance(command, dict):
