@@ -54,16 +54,9 @@ def create_enrollment_token(
     API token made ends with that one. Raises InvalidInput naming the fields.
     """
     require_one_line({"name": name})
-    wrong: dict[str, list[str]] = {}
-    code = "unknown_reference"
-    found = _groups(groups, wrong)
+    found = _groups(groups)
     maker = ApiToken.objects.filter(pk=actor.token_id).first() if actor.token_id else None
-    end, fault = _expiry(expires_at, maker)
-    if fault:
-        wrong["expires_at"] = [fault]
-        code = "already_past"
-    if wrong:
-        raise InvalidInput(_("The token cannot be made."), code=code, fields=wrong)
+    end = _expiry(expires_at, maker)
     secret = secrets.new_secret(protocol.ENROLLMENT_TOKEN_PREFIX)
     token = EnrollmentToken.objects.create(
         name=name,
@@ -93,30 +86,35 @@ def create_enrollment_token(
     return token, secret.plain
 
 
-def _groups(names: Sequence[str], wrong: dict[str, list[str]]) -> dict[str, HostGroup]:
-    """Return the groups by name; names of none are noted."""
+def _groups(names: Sequence[str]) -> dict[str, HostGroup]:
     found = {group.name: group for group in HostGroup.objects.filter(name__in=names)}
     unknown = [name for name in names if name not in found]
     if unknown:
-        wrong["groups"] = [_("unknown group: %s") % name for name in unknown]
+        told = [_("unknown group: %s") % name for name in unknown]
+        raise _wrong("unknown_reference", "groups", told)
     return found
 
 
 def _expiry(
     asked: datetime | Literal[Usual.USUAL] | None, maker: ApiToken | None
-) -> tuple[datetime | None, str]:
-    """Return when a token expires, no later than the API token that makes it, or what is wrong."""
+) -> datetime | None:
+    """Return when a token expires, no later than the API token that makes it."""
     latest = maker.expires_at if maker else None
     if asked is Usual.USUAL:
         end = timezone.now() + LIFETIME
-        return (min(end, latest) if latest else end), ""
+        return min(end, latest) if latest else end
     if asked is None:
-        return latest, ""
+        return latest
     if asked <= timezone.now():
-        return None, _("Must be in the future.")
+        raise _wrong("already_past", "expires_at", [_("Must be in the future.")])
     if latest is not None and asked > latest:
-        return None, _("Later than the token that makes it.")
-    return asked, ""
+        told = [_("Later than the token that makes it.")]
+        raise _wrong("invalid_request", "expires_at", told)
+    return asked
+
+
+def _wrong(code: str, field: str, sentences: list[str]) -> InvalidInput:
+    return InvalidInput(_("The token cannot be made."), code=code, fields={field: sentences})
 
 
 @transaction.atomic

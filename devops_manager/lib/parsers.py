@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_DEPTH = 32
 # No object of the API has more fields; an environment has at most 100.
 MAX_MEMBERS = 1000
+# From here on not every whole number is a float.
+_EXACT = 2.0**53
 _CODE = "malformed_json"
 
 
@@ -50,7 +52,10 @@ def parse_json(body: bytes) -> Any:
         ) from None
     try:
         value = json.loads(
-            text.removeprefix("\ufeff"), object_pairs_hook=_object, parse_constant=_NotANumber
+            text.removeprefix("\ufeff"),
+            object_pairs_hook=_object,
+            parse_constant=_NotANumber,
+            parse_float=_number,
         )
     except json.JSONDecodeError as error:
         raise _malformed(
@@ -71,6 +76,12 @@ def join_path(parent: str, key: str | int) -> str:
     if isinstance(key, int):
         return f"{parent}[{key}]"
     return f"{parent}.{key}" if parent else key
+
+
+def _number(text: str) -> float | int:
+    """Return a number; JSON has one kind of them, so 5.0 and 5e0 are whole ones."""
+    value = float(text)
+    return int(value) if abs(value) < _EXACT and value.is_integer() else value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

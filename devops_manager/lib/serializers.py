@@ -37,7 +37,7 @@ class NameField(StrictCharField):
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A whole number; neither a text nor true or 1.0 is taken for one."""
+    """A whole number; neither a text nor true is taken for one."""
 
     def to_internal_value(self, data: Any) -> int:
         """Return the number."""

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADER = "If-Match"
-_TAGS = re.compile(r'\s*(?:W/)?"([\x21\x23-\x7e]{1,100})"\s*')
+_TAG = r'(?:W/)?"[\x21\x23-\x7e]{1,100}"'
+_TAGS = re.compile(rf"{_TAG}(?:\s*,\s*{_TAG})*")
+_VERSION = re.compile(r'"([^"]*)"')
 _HIGH = 1000
 
 
@@ -61,10 +63,9 @@ def expected_version(headers: Mapping[str, str]) -> Expected:
     given = headers.get(HEADER)
     if given is None or given.strip() == "*":
         return ANY
-    versions = [_TAGS.fullmatch(part) for part in given[:_HIGH].split(",")]
-    if len(given) > _HIGH or None in versions:
+    if len(given) > _HIGH or not _TAGS.fullmatch(given.strip()):
         raise InvalidInput(
             _("The request cannot be read."),
             fields={HEADER: [_('Must be * or ETags such as "7".')]},
         )
-    return Expected(frozenset(found[1] for found in versions if found))
+    return Expected(frozenset(_VERSION.findall(given)))

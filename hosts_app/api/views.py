@@ -51,7 +51,8 @@ class HostViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Host]):
         "release": ADMINS,
         "revoke_credential": ADMINS,
     }
-    bodies = conditional = frozenset({"partial_update"})
+    bodies = frozenset({"partial_update", "replace"})
+    conditional = frozenset({"partial_update"})
     queryset = selectors.listed_hosts()
     serializer_class = serializers.HostSerializer
     filter_backends = [StrictFilterBackend]

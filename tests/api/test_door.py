@@ -285,7 +285,7 @@ def test_what_another_changed_is_neither_started_nor_deleted_unseen(api: Api) ->
     api.send("PATCH", group, {"name": "front"})
     problem(api.send("DELETE", group, **old), 412)
     assert api.get(path).json()["status"] == "pending"
-    now = {"If-Match": f'"x", {api.get(path)["ETag"]}'}
+    now = {"If-Match": f'"x,y", W/"z" ,{api.get(path)["ETag"]}'}
     for _again in range(2):
         assert api.post(f"{path}/start", **now).status_code == 200
 

@@ -44,7 +44,7 @@ def events(action: str) -> list[AuditEvent]:
 def test_a_person_is_added_with_a_password_that_is_good_once(api: Api) -> None:
     made = api.post("people", NEW)
     assert made.status_code == 201
-    assert made["Cache-Control"] == "no-store"
+    assert made["Cache-Control"] == "no-store, private"
     body = made.json()
     password = body.pop("password")
     assert len(password) == 19
@@ -202,7 +202,7 @@ def test_a_reset_password_ends_sessions_and_must_be_changed(api: Api) -> None:
     hers = Api(vera)
     assert hers.get("me").status_code == 200
     answer = api.post(f"people/{vera.pk}/reset-password", {"revoke_tokens": True})
-    assert answer["Cache-Control"] == "no-store"
+    assert answer["Cache-Control"] == "no-store, private"
     assert hers.get("me").status_code == 401
     client, signed = sign_in("vera", answer.json()["password"])
     assert signed.status_code == 200

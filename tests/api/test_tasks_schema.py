@@ -54,10 +54,10 @@ def test_every_address_is_described(schema: dict[str, Any]) -> None:
 
 
 def test_bodies_have_the_fields_that_are_read(schema: dict[str, Any]) -> None:
-    assert set(component(schema, "TaskBody")["properties"]) == set(drafts.TASK_FIELDS)
-    assert set(component(schema, "CommandBody")["properties"]) == set(drafts.COMMAND_FIELDS)
-    assert set(component(schema, "TaskBody")["required"]) == {"name", "target", "commands"}
-    assert component(schema, "CommandBody")["required"] == ["body"]
+    assert set(component(schema, "TaskBodyRequest")["properties"]) == set(drafts.TASK_FIELDS)
+    assert set(component(schema, "CommandBodyRequest")["properties"]) == set(drafts.COMMAND_FIELDS)
+    assert set(component(schema, "TaskBodyRequest")["required"]) == {"name", "target", "commands"}
+    assert component(schema, "CommandBodyRequest")["required"] == ["body"]
 
 
 TYPES: dict[str, type | tuple[type, ...]] = {
@@ -70,19 +70,22 @@ TYPES: dict[str, type | tuple[type, ...]] = {
 
 def check(schema: dict[str, Any], node: dict[str, Any], value: Any, path: str) -> None:
     """Hold a value against its description: exact fields, types, enumerations, nulls."""
+    kinds = node["type"] if isinstance(node.get("type"), list) else [node.get("type")]
+    choices = node.get("oneOf", [])
     if value is None:
-        assert node.get("nullable") or "NullEnum" in str(node.get("oneOf")), path
+        assert "null" in kinds or {"type": "null"} in choices or "NullEnum" in str(choices), path
         return
     if "$ref" in node:
-        node = component(schema, node["$ref"].rsplit("/", 1)[1])
+        check(schema, component(schema, node["$ref"].rsplit("/", 1)[1]), value, path)
+        return
     for inner in node.get("allOf", []):
         check(schema, inner, value, path)
-    if "oneOf" in node:  # an enumeration that may be blank or null
-        kinds = [component(schema, one["$ref"].rsplit("/", 1)[1]) for one in node["oneOf"]]
-        assert value in [choice for kind in kinds for choice in kind["enum"]], path
+    if choices:  # one kind, or an enumeration, that may be blank or null
+        check_one_of(schema, choices, value, path)
+        return
     if "enum" in node:
         assert value in node["enum"], path
-    kind = node.get("type")
+    kind = next((kind for kind in kinds if kind != "null"), None)
     if kind in TYPES:
         assert isinstance(value, TYPES[kind]), path
     elif kind == "array":
@@ -91,6 +94,21 @@ def check(schema: dict[str, Any], node: dict[str, Any], value: Any, path: str) -
             check(schema, node["items"], item, f"{path}[]")
     elif kind == "object":
         check_object(schema, node, value, path)
+
+
+def check_one_of(
+    schema: dict[str, Any], choices: list[dict[str, Any]], value: Any, path: str
+) -> None:
+    """Hold a value against descriptions of which one must hold."""
+    wrong = []
+    for one in choices:
+        try:
+            check(schema, one, value, path)
+        except AssertionError as error:
+            wrong.append(error)
+        else:
+            return
+    raise AssertionError(path, wrong)
 
 
 def check_object(schema: dict[str, Any], node: dict[str, Any], value: Any, path: str) -> None:

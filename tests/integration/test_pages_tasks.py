@@ -238,6 +238,9 @@ def test_start_stop_and_cancel_from_the_page() -> None:
     assert "The task has started" in html(late)
     twice = html(client.post(f"{address}/start", follow=True))
     assert "The task has been started already." in twice
+    client.post(f"{address}/cancel")
+    late = html(client.post(f"{address}/start", follow=True))
+    assert "The task has been started already." in late
 
 
 def test_a_cancel_is_honest_about_what_is_not_confirmed() -> None:

@@ -13,6 +13,7 @@ import schemathesis
 # Ids of things that exist, by the name of the path's parameter; the test writes them.
 _KNOWN: dict[str, list[str]] = json.loads(Path(os.environ["DM_SCHEMA_WORLD"]).read_text())
 _random = random.Random(0)
+_MOSTLY = 0.7
 # Well-formed, and refused for what there is and is not at this moment: no schema can tell.
 _OF_THE_MOMENT = {
     "already_past",
@@ -25,36 +26,32 @@ _REFUSED = {400, 405, 406, 411, 413, 414, 415, 422}
 
 
 @schemathesis.hook
-def map_path_parameters(_context: Any, path_parameters: Any) -> Any:
-    """Put ids of things that exist in place of most that do not."""
-    for name in path_parameters or ():
-        if name in _KNOWN and _random.random() < 0.7:
-            path_parameters[name] = _random.choice(_KNOWN[name])
-    return path_parameters
+def before_call(_context: Any, case: Any, _kwargs: Any) -> None:
+    """Put what exists in place of most that does not, so that what follows is tried, too."""
+    for values in (case.path_parameters, case.query):
+        for name in values or ():
+            known = _KNOWN.get(name) or _KNOWN.get(f"{name}_id")
+            # Never the token that asks: whoever lists tokens learns its id.
+            if known and (name == "token_id" or _random.random() < _MOSTLY):
+                values[name] = _random.choice(known)
+    if isinstance(case.body, dict):
+        _name_what_exists(case.body)
 
 
-@schemathesis.hook
-def map_query(_context: Any, query: Any) -> Any:
-    """Ask for hosts that exist."""
-    for name in ("host", "command"):
-        if query and name in query and _random.random() < 0.7:
-            query[name] = _random.choice(_KNOWN[f"{name}_id"])
-    return query
-
-
-@schemathesis.hook
-def map_body(_context: Any, body: Any) -> Any:
-    """Name hosts that exist, so that what follows the look-up is tried, too."""
-    if isinstance(body, dict) and isinstance(body.get("groups"), list) and _random.random() < 0.7:
+def _name_what_exists(body: dict[str, Any]) -> None:
+    if isinstance(body.get("hosts"), list) and _random.random() < _MOSTLY:
+        body["hosts"] = _random.sample(_KNOWN["target_id"], 2)
+    if isinstance(body.get("groups"), list) and _random.random() < _MOSTLY:
         body["groups"] = _random.sample(_KNOWN["group_name"], 2)
-    for part in body.get("tasks", [body]) if isinstance(body, dict) else []:
+    tasks = body.get("tasks", [body])
+    for part in tasks if isinstance(tasks, list) else []:
         target = part.get("target") if isinstance(part, dict) else None
-        if isinstance(target, dict) and _random.random() < 0.6:
-            part["target"] = {"hosts": _random.sample(_KNOWN["host_id"], 3)}
-            for command in part.get("commands") or []:
+        if isinstance(target, dict) and _random.random() < _MOSTLY:
+            part["target"] = {"hosts": _random.sample(_KNOWN["target_id"], 3)}
+            commands = part.get("commands")
+            for command in commands if isinstance(commands, list) else []:
                 if isinstance(command, dict):
                     command.pop("host", None)
-    return body
 
 
 @schemathesis.check

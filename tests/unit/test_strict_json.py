@@ -78,3 +78,11 @@ def test_any_bytes_either_parse_or_are_refused_in_words(body: bytes) -> None:
     except InvalidInput as error:
         refused = error
     assert refused is None or refused.fields
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("5.0", 5), ("5e0", 5), ("-1.0", -1), ("0.5", 0.5), ("1e300", 1e300)]
+)
+def test_json_has_one_kind_of_numbers(text: str, value: float) -> None:
+    found = parse_json(text.encode())
+    assert (found, type(found)) == (value, type(value))

@@ -20,7 +20,8 @@ IF_MATCH = {
     "name": versions.HEADER,
     "in": "header",
     "description": "The ETag of the answer that was edited; 412 when it is no longer the same.",
-    "schema": {"type": "string", "pattern": '^(\\*|"[\\x21\\x23-\\x7e]{1,100}")$'},
+    "schema": {"type": "string", "pattern": '^"[!#-~]{1,100}"$', "minLength": 3},
+    "example": '"7"',
 }
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _WHY = {
@@ -35,6 +36,7 @@ _WHY = {
     "414": "The address is too long",
     "415": "The body is not JSON",
     "429": "A limit holds now; try again after `Retry-After` seconds",
+    "default": "Any other error",
     "503": "Something is away; try again after `Retry-After` seconds",
 }
 
@@ -57,7 +59,9 @@ class GuardedSchema(AutoSchema):
         return operation
 
     def _map_serializer_field(self, field: Any, *args: Any, **kwargs: Any) -> Any:
-        described = super()._map_serializer_field(field, *args, **kwargs)  # type: ignore[no-untyped-call]
+        described: Any = super()._map_serializer_field(  # type: ignore[no-untyped-call]
+            field, *args, **kwargs
+        )
         if getattr(field, "unique_items", False):
             described["uniqueItems"] = True
         return described
@@ -68,7 +72,7 @@ class GuardedSchema(AutoSchema):
             refused |= {"409", "413", "415", "429"}
         if conditional:
             refused.add("412")
-        for status in sorted(refused - set(operation["responses"])):
+        for status in [*sorted(refused - set(operation["responses"])), "default"]:
             operation["responses"][status] = {
                 "description": _WHY[status],
                 "content": {MEDIA_TYPE: {"schema": PROBLEM}},

@@ -21,6 +21,7 @@ from devops_manager.access.api.serializers import (
     ResetPasswordSerializer,
     TokensSerializer,
 )
+from devops_manager.access.door import Guarded
 from devops_manager.access.models import Role, User
 from devops_manager.access.permissions import ADMINS
 from devops_manager.access.person_change import NewPassword, PersonChange
@@ -47,7 +48,7 @@ class PeopleFilter(django_filters.FilterSet):
 
 
 @extend_schema(tags=["people"])
-class PeopleViewSet(mixins.ListModelMixin, GenericViewSet[User]):
+class PeopleViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[User]):
     """People who sign in. Nobody is deleted: what they did stays theirs."""
 
     permissions: ClassVar[dict[str, frozenset[Role]]] = {
@@ -59,6 +60,8 @@ class PeopleViewSet(mixins.ListModelMixin, GenericViewSet[User]):
         "reactivate": ADMINS,
         "reset_password": ADMINS,
     }
+    bodies = frozenset({"create", "partial_update", "deactivate", "reset_password"})
+    secret = frozenset({"create", "reset_password"})
     queryset = listed_people()
     serializer_class = PersonSerializer
     filter_backends = [StrictFilterBackend]
