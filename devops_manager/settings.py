@@ -117,6 +117,9 @@ _DATABASE["OPTIONS"] |= {
 DATABASES = {"default": _DATABASE}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Tells two installations on one machine apart: /healthz and /readyz say it.
+DM_INSTANCE = env.text("DM_INSTANCE", "")
+
 # --- Redis: caches, wakes, live output, Celery's broker ---------------------------------------
 REDIS_URL = env.redis("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHES = {

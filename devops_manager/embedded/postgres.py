@@ -189,7 +189,9 @@ class PostgresServer:
             arguments += ["-c", f"{name}={value}"]
         self._process.launch(arguments)
         password = kept_secret(self._password_path)
-        self._process.wait_until(lambda: _answers(port, password), seconds=START_SECONDS)
+        self._process.wait_until(
+            lambda: _answers(port, password, self._data), seconds=START_SECONDS
+        )
 
     def _end_leftover(self) -> None:
         """End a postmaster that an earlier, killed owner left, and remove its lock file.
@@ -214,19 +216,21 @@ def _port_was_taken(server: PostgresServer) -> bool:
     return "Address already in use" in text
 
 
-def _answers(port: int, password: str) -> bool:
+def _answers(port: int, password: str, data: Path) -> bool:
+    """Tell whether the server of this data directory answers there, and not anybody's."""
     try:
-        psycopg.connect(
+        with psycopg.connect(
             host=LOOPBACK,
             port=port,
             user=USER,
             password=password,
             dbname="postgres",
             connect_timeout=2,
-        ).close()
-    except psycopg.OperationalError:
+        ) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+    except psycopg.Error:
         return False
-    return True
+    return row is not None and Path(row[0]).resolve() == data.resolve()
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:

@@ -16,6 +16,8 @@ from devops_manager.standalone.client import Api
 from devops_manager.standalone.stack import LOGS
 from devops_manager.standalone.terminal import progress
 
+# What an agent, and with it every command that it runs, must not see.
+_SERVERS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 NODES = ("node-1", "node-2", "node-3")
 _ENROL_SECONDS = 60.0
 _ONLINE_SECONDS = 60.0
@@ -51,7 +53,8 @@ class Agents:
         if new:
             progress(_("Enrolling the agents %(nodes)s") % {"nodes": ", ".join(new)})
             name = f"make run {uuid.uuid4().hex[:6]}"
-            token = api.post("enrollment-tokens", {"name": name, "auto_approve": False})["secret"]
+            wanted = {"name": name, "auto_approve": False, "max_uses": len(new)}
+            token = api.post("enrollment-tokens", wanted)["secret"]
         for node in NODES:
             children.start(self.child(node, environment, token if node in new else ""))
         children.wait_for(
@@ -102,7 +105,7 @@ class Agents:
         plain = {
             name: value
             for name, value in environment.items()
-            if not name.startswith("DM_") and name not in ("DATABASE_URL", "REDIS_URL")
+            if not name.startswith("DM_") and name not in _SERVERS
         }
         return Child(
             name=f"agent-{node}",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from devops_manager.embedded.language import gettext as _
@@ -55,6 +56,8 @@ def ensure_admin(environment: dict[str, str]) -> Admin:
     password = kept_secret(path)
     output = manage(environment | {"DM_ADMIN_PASSWORD": password}, "first_admin", ADMIN)
     answer = json.loads(output)
+    if answer["tokens_revoked"]:
+        progress(_("The API token of the last run has been revoked; a new one is shown below"))
     return Admin(
         username=ADMIN,
         password=password if answer["password_is_current"] else None,
@@ -81,9 +84,13 @@ def start_processes(
         addresses=addresses, environment=environment, schedule=VAR / "beat", logs=LOGS
     ):
         children.start(child)
-    children.wait_for(_("the web process"), lambda: api.is_ready("/readyz"), seconds=START_SECONDS)
     gateway = Api(base_url=addresses.gateway_url, token="")
-    children.wait_for(_("the gateway"), lambda: gateway.is_ready("/readyz"), seconds=START_SECONDS)
+    for what, server, service in (
+        (_("the web process"), api, "web"),
+        (_("the gateway"), gateway, "gateway"),
+    ):
+        ready = partial(server.ready, service, addresses.instance)
+        children.wait_for(what, lambda ready=ready: bool(ready()), seconds=START_SECONDS)
 
 
 def server_processes(

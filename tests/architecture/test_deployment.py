@@ -255,6 +255,22 @@ def test_a_unit_starts_what_is_there(path: Path) -> None:
         assert "--keep-alive=75" in words
 
 
+def test_a_gateways_marks_outlive_it_and_are_its_own(compose: dict[str, Any]) -> None:
+    gateway = compose["services"]["gateway"]
+    place = gateway["environment"]["DM_GATEWAY_STATE_DIR"]
+    mounted = dict(volume.split(":")[:2] for volume in gateway["volumes"])
+    assert place in mounted.values()
+    assert set(mounted) <= set(compose["volumes"]), "a volume: a tmpfs ends with the container"
+    # A new volume takes the owner from the image's directory.
+    image = (PROJECT / "Dockerfile").read_text()
+    (made,) = re.findall(r"install -d -o dm -g dm (.*)$", image, re.MULTILINE)
+    assert place in made.split()
+    assert "user" not in gateway
+    unit = (PROJECT / "deploy/systemd/devops-manager-gateway.service").read_text().splitlines()
+    assert "Environment=DM_GATEWAY_STATE_DIR=%S/devops-manager-gateway" in unit
+    assert "StateDirectory=devops-manager-gateway" in unit
+
+
 def _source(volume: str) -> str:
     """Return what a volume is made of: a name or a path, its default if it can be chosen."""
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]

@@ -57,8 +57,8 @@ class ChaosStack(Stack):
         """Return the lines that a fault's target names."""
         return [self.lines[line] for line in plan.ALL_LINES.get(target, (target,))]
 
-    def server_urls(self) -> list[str]:
-        return [*super().server_urls(), f"http://{LOOPBACK}:{self.second_port}"]
+    def served(self) -> dict[str, str]:
+        return {**super().served(), f"http://{LOOPBACK}:{self.second_port}": "gateway"}
 
     def _servers(self, **environment: str) -> list[Child]:
         children = super()._servers(**LIMITS, **environment)
