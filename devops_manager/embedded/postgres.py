@@ -25,6 +25,8 @@ from devops_manager.embedded.process import (
 )
 
 USER = "devops_manager"
+# The role of the processes, which the migrations make: it owns nothing.
+RUN_USER = "devops_manager_run"
 DATABASE = "devops_manager"
 MAX_CONNECTIONS = 100
 START_SECONDS = 60.0
@@ -71,6 +73,12 @@ class PostgresServer:
         """Return the URL of a database of this server, password included."""
         password = quote(kept_secret(self._password_path), safe="")
         return f"postgresql://{USER}:{password}@{LOOPBACK}:{self._port}/{database}"
+
+    def run_url(self, database: str = DATABASE) -> str:
+        """Return the URL as the processes have it, which do not own what they use."""
+        kept = self._password_path.with_name("postgres-run.password")
+        password = quote(kept_secret(kept), safe="")
+        return f"postgresql://{RUN_USER}:{password}@{LOOPBACK}:{self._port}/{database}"
 
     def start(self) -> None:
         """Make the cluster if there is none, start the server and wait until it answers.

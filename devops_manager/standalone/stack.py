@@ -15,7 +15,7 @@ from devops_manager.embedded.places import PROJECT, VAR, kept_secret, write_priv
 from devops_manager.standalone.children import Child, Children
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.errors import StandaloneError
-from devops_manager.standalone.surroundings import Addresses, new_password
+from devops_manager.standalone.surroundings import OWNER_URL, Addresses, new_password
 from devops_manager.standalone.terminal import progress
 
 ADMIN = "admin"
@@ -38,10 +38,11 @@ class Admin:
     token: str
 
 
-def migrate(environment: dict[str, str]) -> None:
-    """Bring the database up to date."""
+def migrate(environment: dict[str, str], servers: dict[str, str]) -> None:
+    """Bring the database up to date, as the owner of the tables if ``servers`` name one."""
     progress(_("Bringing the database up to date"))
-    manage(environment, "migrate", "--verbosity", "0")
+    owner = {name: url for name, url in servers.items() if name == OWNER_URL}
+    manage(environment | owner, "migrate", "--verbosity", "0")
 
 
 def ensure_admin(environment: dict[str, str]) -> Admin:

@@ -27,6 +27,7 @@ GATEWAY_PORT = 50051
 _WEB, _GATEWAY = "DM_WEB_PORT", "DM_GATEWAY_PORT"
 _USUAL_PORTS = {_WEB: WEB_PORT, _GATEWAY: GATEWAY_PORT}
 _PORTS_FILE = "ports.json"
+OWNER_URL = "DATABASE_OWNER_URL"
 _LEFTOVER_SECONDS = 40.0
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - only compared with; the person chose it
 
@@ -120,7 +121,10 @@ def _say_what_changed(last: dict[str, int], addresses: Addresses) -> None:
 
 
 def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str, str]:
-    """Return the environment of the project's processes; what is set already wins."""
+    """Return the environment of the project's processes; what is set already wins.
+
+    The owner of the tables is for migrations only (``stack.migrate``).
+    """
     (VAR / "staticfiles").mkdir(exist_ok=True)  # or WhiteNoise warns that there is none
     name = socket.gethostname()
     hosts = ["localhost", LOOPBACK, "[::1]", name]
@@ -132,13 +136,15 @@ def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str
         "DM_GATEWAY_URL": addresses.gateway_url,
         "DM_STATIC_ROOT": str(VAR / "staticfiles"),
     }
-    return (
+    environment = (
         defaults
         | {key: value for key, value in os.environ.items() if value or key not in defaults}
         | servers
         | {"DM_INSTANCE": addresses.instance}
         | {"DJANGO_SETTINGS_MODULE": "devops_manager.settings", "PYTHONUNBUFFERED": "1"}
     )
+    environment.pop(OWNER_URL, None)
+    return environment
 
 
 def agents_directory(database_url: str | None) -> Path:

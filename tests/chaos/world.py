@@ -47,7 +47,7 @@ class ChaosStack(Stack):
         for line in plan.AGENT_LINES:
             self.lines[line] = Proxy(*fronts[0], *fronts[1:])
         for url, lines in (
-            (servers.database_url, plan.POSTGRES_LINES),
+            (servers.postgres.run_url(), plan.POSTGRES_LINES),
             (servers.redis_url, plan.REDIS_LINES),
         ):
             for line in lines:
@@ -83,7 +83,7 @@ class ChaosStack(Stack):
 
     def _urls(self, name: str) -> dict[str, str]:
         return {
-            "DATABASE_URL": self._by_way_of(f"{name}>postgres", self.servers.database_url),
+            "DATABASE_URL": self._by_way_of(f"{name}>postgres", self.servers.postgres.run_url()),
             "REDIS_URL": self._by_way_of(f"{name}>redis", self.servers.redis_url),
         }
 

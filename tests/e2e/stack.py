@@ -23,7 +23,7 @@ from devops_manager.embedded.servers import EmbeddedServers
 from devops_manager.standalone.agents import Agents
 from devops_manager.standalone.children import Child
 from devops_manager.standalone.client import Api
-from devops_manager.standalone.stack import manage, server_processes
+from devops_manager.standalone.stack import manage, migrate, server_processes
 from devops_manager.standalone.surroundings import Addresses, child_environment
 from tests.e2e.client import ENDED, Client, Task, wait_until
 
@@ -76,7 +76,7 @@ class Stack:
     def start(self) -> None:
         """Migrate, make an administrator, start all processes, enrol and approve the agents."""
         environment = self._environment()
-        manage(environment, "migrate", "--verbosity", "0")
+        migrate(environment, self.servers.two_roles())
         made = manage(environment | {"DM_ADMIN_PASSWORD": PASSWORD}, "first_admin", ADMIN)
         self.token = json.loads(made)["token"]
         self.api = Client(self.addresses.web_url, self.token)
@@ -274,7 +274,7 @@ class Stack:
         )
 
     def _environment(self) -> dict[str, str]:
-        return child_environment(self.addresses, self.servers.environment()) | DURATIONS
+        return child_environment(self.addresses, self.servers.two_roles()) | DURATIONS
 
 
 def _is_ready(url: str, service: str, instance: str) -> bool:
