@@ -9,7 +9,7 @@ works, and which ``check --deploy`` warns of.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.conf import settings
@@ -19,6 +19,8 @@ from psycopg import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from devops_manager.lib.postgresql.base import DatabaseWrapper
 
 _MIGRATIONS = "django_migrations"
 _LOCK_KEY = 0x646D_0003
@@ -96,15 +98,16 @@ def as_owner() -> Iterator[tuple[str, str]]:
 
     Raises RoleError when the two URLs do not belong together.
     """
-    owner, own = settings.DATABASE_OWNER, connection.settings_dict
+    owner: dict[str, Any] = settings.DATABASE_OWNER or {}
+    own = connection.settings_dict
     before = dict(own)
     role = str(before["USER"])
-    if not role or owner["NAME"] != before["NAME"] or owner["USER"] == role:
+    if not role or owner.get("NAME") != before["NAME"] or owner["USER"] == role:
         raise RoleError(
             _("DATABASE_URL and DATABASE_OWNER_URL must name two roles and one database.")
         )
     connection.close()
-    connection.close_pool()
+    cast("DatabaseWrapper", connection).close_pool()
     own.update(owner)
     try:
         yield role, str(before["PASSWORD"])

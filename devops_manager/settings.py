@@ -118,8 +118,8 @@ DATABASES = {"default": _DATABASE}
 # Who owns the tables and runs the migrations, if it is not the role above (database_roles.py).
 DATABASE_OWNER: dict[str, Any] | None = None
 if env.text("DATABASE_OWNER_URL", ""):
-    DATABASE_OWNER = env.postgres("DATABASE_OWNER_URL", "")
-    DATABASE_OWNER["OPTIONS"] = {**_DATABASE["OPTIONS"], **DATABASE_OWNER["OPTIONS"], "pool": False}
+    DATABASE_OWNER = dict(env.postgres("DATABASE_OWNER_URL", ""))
+    DATABASE_OWNER["OPTIONS"] = _DATABASE["OPTIONS"] | DATABASE_OWNER["OPTIONS"] | {"pool": False}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Tells two installations on one machine apart: /healthz and /readyz say it.

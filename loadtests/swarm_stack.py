@@ -49,8 +49,8 @@ class SwarmStack:
         gateway_urls = [f"http://{self.addresses.bind}:{port}" for port in ports]
         for url in (self.addresses.web_url, *gateway_urls):
             service = "web" if url == self.addresses.web_url else "gateway"
-            ready = partial(Api(base_url=url, token="").ready, service, self.addresses.instance)
-            self.running.wait_for(url, lambda ready=ready: bool(ready()), seconds=30)
+            ready = partial(_ready, url, service, self.addresses.instance)
+            self.running.wait_for(url, ready, seconds=30)
 
     def _processes(self, no: int, port: int) -> list[Child]:
         """Return all processes for the first gateway, a gateway alone for the others."""
@@ -127,3 +127,7 @@ def _drop_database(servers: EmbeddedServers, name: str) -> None:
     with psycopg.connect(servers.postgres.url("postgres"), autocommit=True) as connection:
         identifier = psycopg.sql.Identifier(name)
         connection.execute(psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+
+
+def _ready(url: str, service: str, instance: str) -> bool:
+    return Api(base_url=url, token="").ready(service, instance) is not None

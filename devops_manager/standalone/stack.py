@@ -90,8 +90,12 @@ def start_processes(
         (_("the web process"), api, "web"),
         (_("the gateway"), gateway, "gateway"),
     ):
-        ready = partial(server.ready, service, addresses.instance)
-        children.wait_for(what, lambda ready=ready: bool(ready()), seconds=START_SECONDS)
+        ready = partial(_ready, server, service, addresses.instance)
+        children.wait_for(what, ready, seconds=START_SECONDS)
+
+
+def _ready(server: Api, service: str, instance: str) -> bool:
+    return server.ready(service, instance) is not None
 
 
 def server_processes(
