@@ -21,7 +21,7 @@ FROM python:3.11-slim
 
 RUN groupadd --system --gid 10001 dm \
     && useradd --system --uid 10001 --gid dm --home-dir /app --no-create-home dm \
-    && install -d -o dm -g dm /data /agent /enrolment
+    && install -d -o dm -g dm /data /agent /enrolment /gateway
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 ENV PATH=/opt/venv/bin:$PATH \

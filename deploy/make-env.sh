@@ -21,6 +21,7 @@ environment() {
     cat <<END
 DM_SECRET_KEY=$(secret)$(secret)
 DM_DB_PASSWORD=$(secret)
+DM_DB_RUN_PASSWORD=$(secret)
 DM_REDIS_PASSWORD=$(secret)
 DM_ADMIN_PASSWORD=$(secret)
 # The names and addresses under which people and agents reach this machine:

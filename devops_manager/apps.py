@@ -12,5 +12,5 @@ class DevopsManagerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Load every app's ``jobs``, so that each process knows the jobs by their names."""
-        autodiscover_modules("jobs")
+        """Load the checks, and every app's ``jobs``: each process knows the jobs by their names."""
+        autodiscover_modules("checks", "jobs")

@@ -15,12 +15,15 @@ from django.views.decorators.http import require_safe
 from django_redis import get_redis_connection
 
 from devops_manager import metrics as figures
+from devops_manager.lib.identity import identity
 from devops_manager.lib.problem import RETRY_SECONDS
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
 logger = logging.getLogger(__name__)
+
+_SERVICE = "web"
 
 # Set once every migration was found applied; they do not come undone under a running process.
 _migrated = threading.Event()
@@ -31,7 +34,7 @@ _migrated = threading.Event()
 @require_safe
 def healthz(_request: HttpRequest) -> HttpResponse:
     """Answer 200 while the process serves; asks neither the database nor Redis."""
-    return JsonResponse({"status": "ok"})
+    return JsonResponse({"status": "ok"} | identity(_SERVICE))
 
 
 @csrf_exempt
@@ -45,12 +48,12 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     checks = {"database": reason or "ok", "redis": _redis_state()}
     if reason:
         return JsonResponse(
-            {"status": "unavailable", "checks": checks},
+            {"status": "unavailable", "checks": checks} | identity(_SERVICE),
             status=503,
             headers={"Retry-After": str(RETRY_SECONDS)},
         )
     status = "ok" if checks["redis"] == "ok" else "degraded"
-    return JsonResponse({"status": status, "checks": checks})
+    return JsonResponse({"status": status, "checks": checks} | identity(_SERVICE))
 
 
 @csrf_exempt

@@ -125,7 +125,15 @@ _DATABASE["OPTIONS"] |= {
     "application_name": env.text("DM_PROCESS_NAME", "devops-manager"),
 }
 DATABASES = {"default": _DATABASE}
+# Who owns the tables and runs the migrations, if it is not the role above (database_roles.py).
+DATABASE_OWNER: dict[str, Any] | None = None
+if env.text("DATABASE_OWNER_URL", ""):
+    DATABASE_OWNER = dict(env.postgres("DATABASE_OWNER_URL", ""))
+    DATABASE_OWNER["OPTIONS"] = _DATABASE["OPTIONS"] | DATABASE_OWNER["OPTIONS"] | {"pool": False}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Tells two installations on one machine apart: /healthz and /readyz say it.
+DM_INSTANCE = env.text("DM_INSTANCE", "")
 
 # --- Redis: caches, wakes, live output, Celery's broker ---------------------------------------
 REDIS_URL = env.redis("REDIS_URL", "redis://127.0.0.1:6379/0")

@@ -7,8 +7,8 @@ import os
 import secrets
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
-from urllib.request import urlopen
 
 import psutil
 import psycopg
@@ -48,7 +48,9 @@ class SwarmStack:
         self.gateway_ports = ports
         gateway_urls = [f"http://{self.addresses.bind}:{port}" for port in ports]
         for url in (self.addresses.web_url, *gateway_urls):
-            self.running.wait_for(url, lambda url=url: _ready(f"{url}/readyz"), seconds=30)
+            service = "web" if url == self.addresses.web_url else "gateway"
+            ready = partial(_ready, url, service, self.addresses.instance)
+            self.running.wait_for(url, ready, seconds=30)
 
     def _processes(self, no: int, port: int) -> list[Child]:
         """Return all processes for the first gateway, a gateway alone for the others."""
@@ -127,9 +129,5 @@ def _drop_database(servers: EmbeddedServers, name: str) -> None:
         connection.execute(psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
 
 
-def _ready(url: str) -> bool:
-    try:
-        with urlopen(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def _ready(url: str, service: str, instance: str) -> bool:
+    return Api(base_url=url, token="").ready(service, instance) is not None

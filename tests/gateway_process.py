@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def database_url(*, host: str = "", port: int = 0) -> str:
 
 def own_wake_channel() -> None:
     """Publish on a channel of this process's own: Redis databases share their channels."""
-    settings.DM_WAKE_CHANNEL = f"dm:test:{free_port()}"
+    settings.DM_WAKE_CHANNEL = f"dm:test:{uuid.uuid4().hex}"
 
 
 @contextmanager
@@ -69,6 +70,7 @@ def serving(
 class GatewayProcess:
     """One gateway; ``environment`` overrides what it gets from the test's settings."""
 
+    service = "gateway"
     arguments: tuple[str, ...] = (
         *("-k", "agents_app.gateway.worker.GatewayWorker"),
         "devops_manager.asgi:application",
@@ -78,6 +80,7 @@ class GatewayProcess:
         self._log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
+        self._instance = uuid.uuid4().hex
         self._environment = {
             **os.environ,
             "DATABASE_URL": database_url(),
@@ -85,6 +88,7 @@ class GatewayProcess:
             "DM_WAKE_CHANNEL": settings.DM_WAKE_CHANNEL,
             "DM_LOG_LEVEL": "INFO",
             "DM_GATEWAY_STATE_DIR": str(log_path.parent / "under-way"),
+            "DM_INSTANCE": self._instance,
             **DURATIONS,
             **environment,
         }
@@ -115,12 +119,18 @@ class GatewayProcess:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
-                if httpx.get(f"{self.url}/healthz").status_code == 200:
+                if self.is_served(httpx.get(f"{self.url}/healthz")):
                     return self
             except httpx.TransportError:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
             assert self._process.poll() is None, self.log
         raise AssertionError(f"the process did not start: {self.log}")
+
+    def is_served(self, answer: httpx.Response) -> bool:
+        """Tell whether an answer of ``/healthz`` is this very process's."""
+        meant = {"status": "ok", "service": self.service, "instance": self._instance}
+        return answer.status_code == 200 and answer.json() == meant
 
     def worker_pid(self) -> int:
         """Return the process id of the worker that serves."""
@@ -176,6 +186,7 @@ class GatewayProcess:
 class WebProcess(GatewayProcess):
     """One web process."""
 
+    service = "web"
     arguments = (
         *("-k", "devops_manager.web_server.worker.WebWorker", "--threads=8"),
         "devops_manager.wsgi:application",

@@ -39,6 +39,7 @@ from agents_app.gateway.wakes import Subscription, ask_for_work
 from agents_app.services.suspects import Mark
 from devops_manager.access.agent_audit import trail
 from devops_manager.lib import fault_points
+from devops_manager.lib.identity import identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,7 +257,7 @@ class Service:
 
     async def healthy(self) -> Response:
         """``/healthz``: the process serves."""
-        return json_response({"status": "ok"})
+        return json_response({"status": "ok"} | identity("gateway"))
 
     async def ready(self) -> Response:
         """``/readyz``: the database answers. Without Redis it is slower, and still ready."""
@@ -267,7 +268,8 @@ class Service:
                 return unavailable().response()
             self._ready_until = time.monotonic() + _READY_SECONDS
         redis = "ok" if self._subscription.connected else "away"
-        return json_response({"status": "ok", "database": "ok", "redis": redis})
+        found = {"status": "ok", "database": "ok", "redis": redis}
+        return json_response(found | identity("gateway"))
 
 
 def _faulty(exchange: Exchange) -> Callable[[Response], object]:

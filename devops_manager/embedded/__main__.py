@@ -34,7 +34,9 @@ def main(arguments: list[str]) -> int:
         if all(os.environ.get(name) for name in ("DATABASE_URL", "REDIS_URL")):
             return _run(options.command, {})
         with embedded_servers(VAR, name=options.keep) as servers:
-            return _run(options.command, servers.environment())
+            # What is kept is that of `make run`, whose processes own no tables.
+            kept = options.keep is not None
+            return _run(options.command, servers.two_roles() if kept else servers.environment())
     except EmbeddedError as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

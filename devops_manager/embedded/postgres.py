@@ -25,6 +25,8 @@ from devops_manager.embedded.process import (
 )
 
 USER = "devops_manager"
+# The role of the processes, which the migrations make: it owns nothing.
+RUN_USER = "devops_manager_run"
 DATABASE = "devops_manager"
 MAX_CONNECTIONS = 100
 START_SECONDS = 60.0
@@ -71,6 +73,12 @@ class PostgresServer:
         """Return the URL of a database of this server, password included."""
         password = quote(kept_secret(self._password_path), safe="")
         return f"postgresql://{USER}:{password}@{LOOPBACK}:{self._port}/{database}"
+
+    def run_url(self, database: str = DATABASE) -> str:
+        """Return the URL as the processes have it, which do not own what they use."""
+        kept = self._password_path.with_name("postgres-run.password")
+        password = quote(kept_secret(kept), safe="")
+        return f"postgresql://{RUN_USER}:{password}@{LOOPBACK}:{self._port}/{database}"
 
     def start(self) -> None:
         """Make the cluster if there is none, start the server and wait until it answers.
@@ -189,7 +197,9 @@ class PostgresServer:
             arguments += ["-c", f"{name}={value}"]
         self._process.launch(arguments)
         password = kept_secret(self._password_path)
-        self._process.wait_until(lambda: _answers(port, password), seconds=START_SECONDS)
+        self._process.wait_until(
+            lambda: _answers(port, password, self._data), seconds=START_SECONDS
+        )
 
     def _end_leftover(self) -> None:
         """End a postmaster that an earlier, killed owner left, and remove its lock file.
@@ -214,19 +224,21 @@ def _port_was_taken(server: PostgresServer) -> bool:
     return "Address already in use" in text
 
 
-def _answers(port: int, password: str) -> bool:
+def _answers(port: int, password: str, data: Path) -> bool:
+    """Tell whether the server of this data directory answers there, and not anybody's."""
     try:
-        psycopg.connect(
+        with psycopg.connect(
             host=LOOPBACK,
             port=port,
             user=USER,
             password=password,
             dbname="postgres",
             connect_timeout=2,
-        ).close()
-    except psycopg.OperationalError:
+        ) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+    except psycopg.Error:
         return False
-    return True
+    return row is not None and Path(row[0]).resolve() == data.resolve()
 
 
 def _is_postmaster(pid: int, data: Path) -> bool:

@@ -89,15 +89,19 @@ class RedisServer:
             ]
         )
         self._process.launch([str(self._program), "-"], standard_input=configuration.encode())
-        self._process.wait_until(lambda: _answers(port, self._password), seconds=START_SECONDS)
+        self._process.wait_until(
+            lambda: self.running and _answers(port, self._password, self.pid),
+            seconds=START_SECONDS,
+        )
 
 
-def _answers(port: int, password: str) -> bool:
+def _answers(port: int, password: str, pid: int) -> bool:
+    """Tell whether the server with this process id answers there, and not anybody's."""
     client = redis.Redis(
         host=LOOPBACK, port=port, password=password, socket_connect_timeout=1, socket_timeout=1
     )
     try:
-        return bool(client.ping())
+        return bool(client.info("server")["process_id"] == pid)
     except redis.RedisError:
         return False
     finally:

@@ -39,6 +39,13 @@ class EmbeddedServers:
         """Return ``DATABASE_URL`` and ``REDIS_URL`` for a child process's environment."""
         return {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
 
+    def two_roles(self) -> dict[str, str]:
+        """Return the same for processes that own no tables, and the owner's URL for migrations."""
+        return self.environment() | {
+            "DATABASE_URL": self.postgres.run_url(),
+            "DATABASE_OWNER_URL": self.database_url,
+        }
+
 
 @contextmanager
 def embedded_servers(var: Path, *, name: str | None = None) -> Iterator[EmbeddedServers]:

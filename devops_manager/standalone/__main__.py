@@ -21,6 +21,7 @@ from devops_manager.standalone.client import Api, ApiError
 from devops_manager.standalone.demonstration import run_task
 from devops_manager.standalone.errors import Interrupted, StandaloneError
 from devops_manager.standalone.surroundings import (
+    OWNER_URL,
     Addresses,
     agents_directory,
     child_environment,
@@ -68,7 +69,7 @@ def _run(*, once: bool) -> None:
         servers = running.enter_context(_servers())
         # The ports are chosen last: what is free now may be taken while the database is made.
         environment = child_environment(default_addresses(), servers)
-        stack.migrate(environment)
+        stack.migrate(environment, servers)
         admin = stack.ensure_admin(environment)
         program = stack.build_agent(environment)
         addresses = choose_addresses()
@@ -98,13 +99,17 @@ def _run(*, once: bool) -> None:
 @contextmanager
 def _servers() -> Iterator[dict[str, str]]:
     given = {name: os.environ[name] for name in _ADDRESSES if os.environ.get(name)}
+    owner = {OWNER_URL: os.environ[OWNER_URL]} if os.environ.get(OWNER_URL) else {}
     if len(given) == len(_ADDRESSES):
         progress(_("Using the servers that DATABASE_URL and REDIS_URL name"))
-        yield given
+        yield given | owner
         return
     progress(_("Starting a private PostgreSQL and Redis"))
     with embedded_servers(VAR, name=SERVERS) as servers:
-        yield servers.environment() | given
+        made = servers.two_roles()
+        if "DATABASE_URL" in given:
+            del made[OWNER_URL]
+        yield made | given | owner
 
 
 def _stop(children: Children) -> None:

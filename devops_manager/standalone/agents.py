@@ -16,6 +16,8 @@ from devops_manager.standalone.client import Api
 from devops_manager.standalone.stack import LOGS
 from devops_manager.standalone.terminal import progress
 
+# What an agent, and with it every command that it runs, must not see.
+_SERVERS = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
 NODES = ("node-1", "node-2", "node-3")
 _ENROL_SECONDS = 60.0
 _ONLINE_SECONDS = 60.0
@@ -103,7 +105,7 @@ class Agents:
         plain = {
             name: value
             for name, value in environment.items()
-            if not name.startswith("DM_") and name not in ("DATABASE_URL", "REDIS_URL")
+            if not name.startswith("DM_") and name not in _SERVERS
         }
         return Child(
             name=f"agent-{node}",

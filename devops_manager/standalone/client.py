@@ -51,13 +51,19 @@ class Api:
                 return items
             page += 1
 
-    def is_ready(self, path: str) -> bool:
-        """Tell whether a page outside the API, such as ``/readyz``, answers with success."""
+    def ready(self, service: str, instance: str) -> dict[str, Any] | None:
+        """Return what ``/readyz`` says, or None unless it is ready and who it is meant to be.
+
+        Another server on the port, be it of this project or not, is not taken for this one.
+        """
         try:
-            self._call("GET", path, None)
+            answer = self._call("GET", "/readyz", None)
         except ApiError:
-            return False
-        return True
+            return None
+        meant = {"service": service, "instance": instance}
+        if not isinstance(answer, dict) or not meant.items() <= answer.items():
+            return None
+        return answer
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         connection = http.client.HTTPConnection(self._address, timeout=_TIMEOUT_SECONDS)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from devops_manager.embedded.language import gettext as _
@@ -14,7 +15,7 @@ from devops_manager.embedded.places import PROJECT, VAR, kept_secret, write_priv
 from devops_manager.standalone.children import Child, Children
 from devops_manager.standalone.client import Api
 from devops_manager.standalone.errors import StandaloneError
-from devops_manager.standalone.surroundings import Addresses, new_password
+from devops_manager.standalone.surroundings import OWNER_URL, Addresses, new_password
 from devops_manager.standalone.terminal import progress
 
 ADMIN = "admin"
@@ -37,10 +38,11 @@ class Admin:
     token: str
 
 
-def migrate(environment: dict[str, str]) -> None:
-    """Bring the database up to date."""
+def migrate(environment: dict[str, str], servers: dict[str, str]) -> None:
+    """Bring the database up to date, as the owner of the tables if ``servers`` name one."""
     progress(_("Bringing the database up to date"))
-    manage(environment, "migrate", "--verbosity", "0")
+    owner = {name: url for name, url in servers.items() if name == OWNER_URL}
+    manage(environment | owner, "migrate", "--verbosity", "0")
 
 
 def ensure_admin(environment: dict[str, str]) -> Admin:
@@ -55,6 +57,8 @@ def ensure_admin(environment: dict[str, str]) -> Admin:
     password = kept_secret(path)
     output = manage(environment | {"DM_ADMIN_PASSWORD": password}, "first_admin", ADMIN)
     answer = json.loads(output)
+    if answer["tokens_revoked"]:
+        progress(_("The API token of the last run has been revoked; a new one is shown below"))
     return Admin(
         username=ADMIN,
         password=password if answer["password_is_current"] else None,
@@ -81,9 +85,17 @@ def start_processes(
         addresses=addresses, environment=environment, schedule=VAR / "beat", logs=LOGS
     ):
         children.start(child)
-    children.wait_for(_("the web process"), lambda: api.is_ready("/readyz"), seconds=START_SECONDS)
     gateway = Api(base_url=addresses.gateway_url, token="")
-    children.wait_for(_("the gateway"), lambda: gateway.is_ready("/readyz"), seconds=START_SECONDS)
+    for what, server, service in (
+        (_("the web process"), api, "web"),
+        (_("the gateway"), gateway, "gateway"),
+    ):
+        ready = partial(_ready, server, service, addresses.instance)
+        children.wait_for(what, ready, seconds=START_SECONDS)
+
+
+def _ready(server: Api, service: str, instance: str) -> bool:
+    return server.ready(service, instance) is not None
 
 
 def server_processes(

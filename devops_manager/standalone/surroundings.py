@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import secrets
 import shlex
@@ -11,18 +12,22 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from devops_manager.embedded.language import gettext as _
-from devops_manager.embedded.places import VAR, kept_secret
-from devops_manager.embedded.ports import LOOPBACK, free_port, is_free
+from devops_manager.embedded.places import VAR, kept_secret, write_private
+from devops_manager.embedded.ports import LOOPBACK, free_port, reserve
 from devops_manager.standalone.errors import StandaloneError
 from devops_manager.standalone.terminal import Waiting, progress
 
 WEB_PORT = 8080
 GATEWAY_PORT = 50051
+_WEB, _GATEWAY = "DM_WEB_PORT", "DM_GATEWAY_PORT"
+_USUAL_PORTS = {_WEB: WEB_PORT, _GATEWAY: GATEWAY_PORT}
+_PORTS_FILE = "ports.json"
+OWNER_URL = "DATABASE_OWNER_URL"
 _LEFTOVER_SECONDS = 40.0
 _EVERYWHERE = "0.0.0.0"  # noqa: S104 - only compared with; the person chose it
 
@@ -34,6 +39,8 @@ class Addresses:
     bind: str
     web_port: int
     gateway_port: int
+    # What the servers of these addresses say at /readyz, and no other servers do.
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
 
     @property
     def web_url(self) -> str:
@@ -56,34 +63,68 @@ def default_addresses() -> Addresses:
 
 
 def choose_addresses() -> Addresses:
-    """Choose the ports: ``DM_WEB_PORT``/8080 and ``DM_GATEWAY_PORT``/50051, or others if taken."""
+    """Choose and reserve the two ports, and keep them in ``var/`` for the next run.
+
+    ``DM_WEB_PORT`` and ``DM_GATEWAY_PORT`` come first, then those of the last run, then 8080 and
+    50051; one that is taken is replaced and named. What differs from the last run is said.
+    """
     bind = os.environ.get("DM_BIND") or LOOPBACK
-    return Addresses(
-        bind=bind,
-        web_port=_choose_port("DM_WEB_PORT", WEB_PORT, bind),
-        gateway_port=_choose_port("DM_GATEWAY_PORT", GATEWAY_PORT, bind),
-    )
+    last = _last_ports()
+    wanted = {name: _wanted_port(name, last) for name in _USUAL_PORTS}
+    # Both before a substitute is looked for: it must not be the other's.
+    got = {name: port for name, port in wanted.items() if reserve(port, bind)}
+    for name, port in wanted.items():
+        if name not in got:
+            got[name] = free_port()
+            detail = {"wanted": port, "port": got[name], "name": name}
+            progress(
+                _("Port %(wanted)d is taken; using %(port)d instead (%(name)s chooses another)")
+                % detail
+            )
+    addresses = Addresses(bind=bind, web_port=got[_WEB], gateway_port=got[_GATEWAY])
+    _say_what_changed(last, addresses)
+    write_private(VAR / _PORTS_FILE, json.dumps(got))
+    return addresses
 
 
-def _choose_port(name: str, default: int, bind: str) -> int:
-    text = os.environ.get(name) or str(default)
-    if not text.isdigit() or not 0 < int(text) < 65536:
+def _wanted_port(name: str, last: dict[str, int]) -> int:
+    text = os.environ.get(name) or str(last.get(name, _USUAL_PORTS[name]))
+    if not _is_port(text):
         raise StandaloneError(
             _("%(name)s must be a port number, not %(text)s") % {"name": name, "text": text}
         )
-    wanted = int(text)
-    if is_free(wanted, bind):
-        return wanted
-    port = free_port()
-    progress(
-        _("Port %(wanted)d is taken; using %(port)d instead (%(name)s chooses another)")
-        % {"wanted": wanted, "port": port, "name": name}
-    )
-    return port
+    return int(text)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
+
+
+def _last_ports() -> dict[str, int]:
+    """Return the ports of the last run; none when there was none, or its file is no use."""
+    try:
+        kept = json.loads((VAR / _PORTS_FILE).read_text(encoding="utf-8"))
+        return {name: int(kept[name]) for name in _USUAL_PORTS if _is_port(str(kept[name]))}
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _say_what_changed(last: dict[str, int], addresses: Addresses) -> None:
+    if _WEB in last and last[_WEB] != addresses.web_port:
+        detail = {"old": last[_WEB], "url": addresses.web_url}
+        progress(
+            _("The pages and the API were on port %(old)d and are at %(url)s from now on") % detail
+        )
+    if _GATEWAY in last and last[_GATEWAY] != addresses.gateway_port:
+        detail = {"old": last[_GATEWAY], "url": addresses.gateway_url}
+        progress(_("The gateway was on port %(old)d and is at %(url)s from now on") % detail)
 
 
 def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str, str]:
-    """Return the environment of the project's processes; what is set already wins."""
+    """Return the environment of the project's processes; what is set already wins.
+
+    The owner of the tables is for migrations only (``stack.migrate``).
+    """
     name = socket.gethostname()
     hosts = ["localhost", LOOPBACK, "[::1]", name]
     if addresses.bind not in (LOOPBACK, _EVERYWHERE):
@@ -93,12 +134,15 @@ def child_environment(addresses: Addresses, servers: dict[str, str]) -> dict[str
         "DM_ALLOWED_HOSTS": ",".join(hosts),
         "DM_GATEWAY_URL": addresses.gateway_url,
     }
-    return (
+    environment = (
         defaults
         | {key: value for key, value in os.environ.items() if value or key not in defaults}
         | servers
+        | {"DM_INSTANCE": addresses.instance}
         | {"DJANGO_SETTINGS_MODULE": "devops_manager.settings", "PYTHONUNBUFFERED": "1"}
     )
+    environment.pop(OWNER_URL, None)
+    return environment
 
 
 def agents_directory(database_url: str | None) -> Path:

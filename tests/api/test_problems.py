@@ -222,6 +222,8 @@ def test_ready_with_and_without_redis() -> None:
     assert Client().get("/readyz").json() == {
         "status": "ok",
         "checks": {"database": "ok", "redis": "ok"},
+        "service": "web",
+        "instance": "",
     }
 
 

@@ -187,7 +187,7 @@ def test_the_secrets_are_their_owners_only(tmp_path: Path, command: str) -> None
     assert make_env(tmp_path, command).returncode == 0
     made = tmp_path / ".env"
     assert stat.S_IMODE(made.stat().st_mode) == 0o600
-    assert len(re.findall(r"^DM_\w+=.+$", made.read_text(), re.MULTILINE)) == 7
+    assert len(re.findall(r"^DM_\w+=.+$", made.read_text(), re.MULTILINE)) == 8
 
 
 @pytest.mark.parametrize("command", [f"{SCRIPT} .env", f"{SCRIPT} >> .env"])
@@ -253,6 +253,34 @@ def test_a_unit_starts_what_is_there(path: Path) -> None:
         entry = words[-1].partition(":")[0].replace(".", "/") + ".py"
         assert (PROJECT / entry).is_file()
         assert "--keep-alive=75" in words
+
+
+def test_a_gateways_marks_outlive_it_and_are_its_own(compose: dict[str, Any]) -> None:
+    gateway = compose["services"]["gateway"]
+    place = gateway["environment"]["DM_GATEWAY_STATE_DIR"]
+    mounted = dict(volume.split(":")[:2] for volume in gateway["volumes"])
+    assert place in mounted.values()
+    assert set(mounted) <= set(compose["volumes"]), "a volume: a tmpfs ends with the container"
+    # A new volume takes the owner from the image's directory.
+    image = (PROJECT / "Dockerfile").read_text()
+    (made,) = re.findall(r"install -d -o dm -g dm (.*)$", image, re.MULTILINE)
+    assert place in made.split()
+    assert "user" not in gateway
+    unit = (PROJECT / "deploy/systemd/devops-manager-gateway.service").read_text().splitlines()
+    assert "Environment=DM_GATEWAY_STATE_DIR=%S/devops-manager-gateway" in unit
+    assert "StateDirectory=devops-manager-gateway" in unit
+
+
+def test_only_the_migration_owns_the_tables(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    owner = services["postgres"]["environment"]["POSTGRES_USER"]
+    for name, service in services.items():
+        environment = service.get("environment", {})
+        if "DATABASE_URL" in environment:
+            assert f"//{owner}:" not in environment["DATABASE_URL"], name
+            assert "DM_DB_PASSWORD" not in environment["DATABASE_URL"], name
+        assert ("DATABASE_OWNER_URL" in environment) == (name == "migrate")
+    assert f"//{owner}:" in services["migrate"]["environment"]["DATABASE_OWNER_URL"]
 
 
 def _source(volume: str) -> str:

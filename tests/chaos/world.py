@@ -47,7 +47,7 @@ class ChaosStack(Stack):
         for line in plan.AGENT_LINES:
             self.lines[line] = Proxy(*fronts[0], *fronts[1:])
         for url, lines in (
-            (servers.database_url, plan.POSTGRES_LINES),
+            (servers.postgres.run_url(), plan.POSTGRES_LINES),
             (servers.redis_url, plan.REDIS_LINES),
         ):
             for line in lines:
@@ -57,8 +57,8 @@ class ChaosStack(Stack):
         """Return the lines that a fault's target names."""
         return [self.lines[line] for line in plan.ALL_LINES.get(target, (target,))]
 
-    def server_urls(self) -> list[str]:
-        return [*super().server_urls(), f"http://{LOOPBACK}:{self.second_port}"]
+    def served(self) -> dict[str, str]:
+        return {**super().served(), f"http://{LOOPBACK}:{self.second_port}": "gateway"}
 
     def _servers(self, **environment: str) -> list[Child]:
         children = super()._servers(**LIMITS, **environment)
@@ -83,7 +83,7 @@ class ChaosStack(Stack):
 
     def _urls(self, name: str) -> dict[str, str]:
         return {
-            "DATABASE_URL": self._by_way_of(f"{name}>postgres", self.servers.database_url),
+            "DATABASE_URL": self._by_way_of(f"{name}>postgres", self.servers.postgres.run_url()),
             "REDIS_URL": self._by_way_of(f"{name}>redis", self.servers.redis_url),
         }
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from agents_app.agent.journal import JOURNAL_FILE
 from agents_app.agent_build import build_agent
 from devops_manager.embedded.places import PROJECT
@@ -24,7 +22,8 @@ from devops_manager.embedded.process import log_tail
 from devops_manager.embedded.servers import EmbeddedServers
 from devops_manager.standalone.agents import Agents
 from devops_manager.standalone.children import Child
-from devops_manager.standalone.stack import manage, server_processes
+from devops_manager.standalone.client import Api
+from devops_manager.standalone.stack import manage, migrate, server_processes
 from devops_manager.standalone.surroundings import Addresses, child_environment
 from tests.e2e.client import ENDED, Client, Task, wait_until
 
@@ -77,7 +76,7 @@ class Stack:
     def start(self) -> None:
         """Migrate, make an administrator, start all processes, enrol and approve the agents."""
         environment = self._environment()
-        manage(environment, "migrate", "--verbosity", "0")
+        migrate(environment, self.servers.two_roles())
         made = manage(environment | {"DM_ADMIN_PASSWORD": PASSWORD}, "first_admin", ADMIN)
         self.token = json.loads(made)["token"]
         self.api = Client(self.addresses.web_url, self.token)
@@ -240,12 +239,13 @@ class Stack:
 
     def wait_ready(self) -> None:
         """Wait until web and gateway serve and both see the database and Redis."""
-        for url in self.server_urls():
-            wait_until(partial(_is_ready, url), START_SECONDS, f"{url} to be ready")
+        for url, service in self.served().items():
+            ready = partial(_is_ready, url, service, self.addresses.instance)
+            wait_until(ready, START_SECONDS, f"{url} to be ready")
 
-    def server_urls(self) -> list[str]:
-        """Return the address of each process that serves HTTP."""
-        return [self.addresses.web_url, self.addresses.gateway_url]
+    def served(self) -> dict[str, str]:
+        """Return the address of each process that serves HTTP, and which service it is."""
+        return {self.addresses.web_url: "web", self.addresses.gateway_url: "gateway"}
 
     # --- how they are started ------------------------------------------------------------------
 
@@ -274,14 +274,10 @@ class Stack:
         )
 
     def _environment(self) -> dict[str, str]:
-        return child_environment(self.addresses, self.servers.environment()) | DURATIONS
+        return child_environment(self.addresses, self.servers.two_roles()) | DURATIONS
 
 
-def _is_ready(url: str) -> bool:
-    try:
-        answer = httpx.get(f"{url}/readyz", timeout=5.0, trust_env=False)
-    except httpx.TransportError:
-        return False
-    body = answer.json() if answer.status_code == 200 else {}
+def _is_ready(url: str, service: str, instance: str) -> bool:
+    body = Api(base_url=url, token="").ready(service, instance) or {}
     # The gateway says what it finds at the top, the web process below "checks".
     return "ok" in (body.get("redis"), body.get("checks", {}).get("redis"))

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
 from devops_manager.embedded.places import remove_places
-from devops_manager.embedded.ports import LOOPBACK, free_port
+from devops_manager.embedded.ports import LOOPBACK
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 STANDALONE = [sys.executable, "-m", "devops_manager.standalone"]
@@ -33,11 +35,11 @@ def var(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     remove_places(path)
 
 
-def environment(var: Path, *, web: int, gateway: int) -> dict[str, str]:
+def environment(var: Path, **ports: int) -> dict[str, str]:
     servers = {"DATABASE_URL", "REDIS_URL", "DM_SECRET_KEY"}
     kept = {name: value for name, value in os.environ.items() if name not in servers}
-    ports = {"DM_WEB_PORT": str(web), "DM_GATEWAY_PORT": str(gateway)}
-    return kept | ports | {"DM_VAR": str(var), "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
+    chosen = {f"DM_{name.upper()}_PORT": str(port) for name, port in ports.items()}
+    return kept | chosen | {"DM_VAR": str(var), "PYTHONUNBUFFERED": "1", "LANG": "C.UTF-8"}
 
 
 class Run:
@@ -47,7 +49,7 @@ class Run:
         self.process = subprocess.Popen(
             STANDALONE,
             cwd=PROJECT,
-            env=environment(var, web=free_port(), gateway=free_port()),
+            env=environment(var),  # the ports are those of the run before
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,9 +70,27 @@ class Run:
         rest, _nothing = self.process.communicate(timeout=60)
         return self.process.returncode, rest
 
+    def addresses(self) -> list[str]:
+        return re.findall(r"(?:Pages|Gateway): +(http://\S+)$", self.output, re.MULTILINE)
+
+    def token(self) -> str:
+        (token,) = re.findall(r" TOKEN=(\S+)$", self.output, re.MULTILINE)
+        return str(token)
+
     def alive(self, seconds: float) -> list[str]:
         _gone, alive = psutil.wait_procs(self.processes, timeout=seconds)
         return [str(process) for process in alive]
+
+
+def roles_of(run: Run) -> set[str]:
+    """Return the database roles that the servers of a run have, after their environments."""
+    found = set()
+    for process in run.processes:
+        given = process.environ()
+        if "DM_PROCESS_NAME" in given:
+            assert "DATABASE_OWNER_URL" not in given
+            found.add(str(urlsplit(given["DATABASE_URL"]).username))
+    return found
 
 
 @pytest.fixture
@@ -124,6 +144,17 @@ def test_a_killed_run_leaves_nothing_in_the_way_and_ctrl_c_stops_all(
     first.end(signal.SIGKILL)
     second = start()  # at once
     assert first.alive(seconds=0) == [], "a second run begins when the first has gone"
+    assert len(second.addresses()) == 2
+    assert second.addresses() == first.addresses()
+    assert "from now on" not in second.output
+    assert "The API token of the last run has been revoked" in second.output
+    asked = f"{second.addresses()[0]}api/v1/tasks"
+    statuses = [
+        httpx.get(asked, headers={"Authorization": f"Bearer {token}"}).status_code
+        for token in (first.token(), second.token())
+    ]
+    assert statuses == [401, 200]
+    assert roles_of(second) == {"devops_manager_run"}
     status, rest = second.end(signal.SIGINT)
     assert status == 0, rest
     assert "Everything has been stopped" in rest

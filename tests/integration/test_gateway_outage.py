@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from devops_manager.embedded.ports import free_port
 from hosts_app.models import HostHeartbeat, HostSession
 from tasks_app.models import CommandHost
 from tests.factories import make_enrolled_host, started_task
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def _own_channel() -> Iterator[None]:
-    before, settings.DM_WAKE_CHANNEL = settings.DM_WAKE_CHANNEL, f"dm:test:{free_port()}"
+    before, settings.DM_WAKE_CHANNEL = settings.DM_WAKE_CHANNEL, f"dm:test:{uuid.uuid4().hex}"
     yield
     settings.DM_WAKE_CHANNEL = before
 

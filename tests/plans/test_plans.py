@@ -32,7 +32,7 @@ ANALYSED = "with statistics"
 STATES = (FRESH, QUIET, ANALYSED)
 
 # Read nothing, or tables that stay small.
-NO_INDEX = {"pin_order", "pin_plans", "read_snapshot", "outputs_in_default"}
+NO_INDEX = {"pin_order", "pin_plans", "read_snapshot", "make_output_partition"}
 NO_INDEX |= {"submit_commands", "submit_tasks", "sweep_tick"}
 
 # A batch of the day is 100 hosts with a row or two each.

@@ -38,11 +38,12 @@ class Command(BaseCommand):
             raise CommandError(_("Set %(name)s to the password.") % {"name": PASSWORD_VARIABLE})
         with transaction.atomic():
             user = self._ensure_user(options["username"], password)
-            token = "" if options["no_token"] else self._new_token(user)
+            token, revoked = ("", 0) if options["no_token"] else self._new_token(user)
         answer = {
             "username": user.username,
             "password_is_current": user.check_password(password),
             "token": token,
+            "tokens_revoked": revoked,
         }
         self.stdout.write(json.dumps(answer))
 
@@ -60,7 +61,8 @@ class Command(BaseCommand):
         )
         return user
 
-    def _new_token(self, user: User) -> str:
+    def _new_token(self, user: User) -> tuple[str, int]:
+        """Return a new token's secret, and how many earlier ones it takes the place of."""
         actor = Actor(
             kind=AuditEvent.ActorKind.SYSTEM,
             name=SYSTEM.name,
@@ -68,9 +70,10 @@ class Command(BaseCommand):
             user_id=user.pk,
         )
         last = ApiToken.objects.filter(owner=user, name=TOKEN_NAME, revoked_at=None)
-        for token_id in last.values_list("token_id", flat=True):
+        revoked = list(last.values_list("token_id", flat=True))
+        for token_id in revoked:
             revoke_token(actor=actor, token_id=token_id)
         _token, secret = create_token(
             actor=actor, name=TOKEN_NAME, role=role_of(user), expires_at=None
         )
-        return secret
+        return secret, len(revoked)
