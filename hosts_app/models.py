@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
+from devops_manager.lib.decoding import CHARSETS, UTF_8
 from devops_manager.lib.ids import uuid7
 from devops_manager.lib.one_line import is_one_line
 from hosts_app.states import HostStatus
@@ -72,6 +73,15 @@ class Host(models.Model):
         verbose_name=_("groups"),
     )
     max_concurrency = models.PositiveSmallIntegerField(_("commands at once"), default=5)
+    output_charset = models.CharField(
+        _("charset of output"),
+        max_length=16,
+        choices=[(name, name) for name in CHARSETS if name != UTF_8],
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("In which output is read unless another is chosen. Empty: UTF-8."),
+    )
     credential_generation = models.PositiveIntegerField(
         _("credential generation"),
         default=1,

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.decoding import require_charset
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.lib.filters import refuse_unknown
 
@@ -43,6 +44,14 @@ class Query:
         if value != default and value not in choices:
             raise _refused(name, _("Must be one of %(choices)s.") % {"choices": ", ".join(choices)})
         return value
+
+    def charset(self, name: str) -> str:
+        """Return one of CHARSETS by any of its names; empty when it is left out or empty."""
+        value = self._values.get(name, "")
+        try:
+            return require_charset(value) if value else ""
+        except ValueError as error:
+            raise _refused(name, str(error)) from None
 
     def uuid(self, name: str) -> UUID | None:
         """Return an id, or None when it is left out."""

@@ -15,6 +15,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema_serializer
 from rest_framework import serializers
 
+from devops_manager.lib.decoding import CHARSETS
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
 from tasks_app.selectors.outputs import ENCODINGS, STREAMS
 from tasks_app.services import drafts
@@ -217,14 +218,39 @@ _STREAM = _parameter("stream", str, "stdout or stderr.", enum=list(STREAMS))
 _ENCODING = _parameter(
     "encoding", str, "text (default) or base64, which is exact.", enum=list(ENCODINGS)
 )
+_CHARSET = _parameter(
+    "charset",
+    str,
+    "The charset of the output as text, in any case; other names such as GBK are taken too. "
+    "When it is left out: the host's own (output_charset).",
+    enum=list(CHARSETS),
+)
+_DROPPED = [
+    OpenApiParameter(
+        "X-Output-Dropped-Bytes",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        description="How many bytes the agent dropped in the middle.",
+        response=[200],
+    ),
+    OpenApiParameter(
+        "X-Output-Head-Bytes",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        description="How many bytes of the answer lay before what was dropped.",
+        response=[200],
+    ),
+]
 ROW_PARAMETERS = [
     _parameter("command", UUID, "The step.", required=True),
     _parameter("host", UUID, "The host.", required=True),
     _STREAM,
 ]
+RAW_PARAMETERS = [*ROW_PARAMETERS, *_DROPPED]
 LIVE_PARAMETERS = [
     *ROW_PARAMETERS,
     _ENCODING,
+    _CHARSET,
     _parameter("offset", int, "Where the next piece begins: next_offset of the last one."),
 ]
 LOG_FILTERS = [
@@ -234,6 +260,7 @@ LOG_FILTERS = [
     _parameter("status", str, "Rows in this state.", enum=RowStatus.values),
     _STREAM,
     _ENCODING,
+    _CHARSET,
     _parameter("limit_bytes", int, "Bytes of each stream at most; the middle is left out."),
 ]
 PROGRESS_PARAMETERS = [

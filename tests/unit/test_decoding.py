@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.decoding import CHARSETS, charset_named, decode
+from devops_manager.lib.decoding import CHARSETS, charset_named, decode
 
 TEXTS = {
     "utf-8": "你好，世界 🙂\n第二行\n",

@@ -9,6 +9,8 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from devops_manager.lib.decoding import UTF_8
+from devops_manager.pages.charsets import CHARSET_WORDS, other_charsets
 from devops_manager.pages.forms.lines import words
 from hosts_app.records import HostChange
 
@@ -53,6 +55,12 @@ class HostForm(forms.Form):
     max_concurrency = forms.IntegerField(
         label=gettext_lazy("Commands at once"), min_value=1, max_value=1000
     )
+    output_charset = forms.ChoiceField(
+        label=gettext_lazy("Charset of output"),
+        required=False,
+        choices=[("", CHARSET_WORDS[UTF_8]), *other_charsets()],
+        help_text=gettext_lazy("In which its output is read unless another is chosen there."),
+    )
 
     def __init__(self, *args: Any, groups: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -78,4 +86,5 @@ class HostForm(forms.Form):
             groups=tuple(data["groups"]),
             max_concurrency=data["max_concurrency"],
             display_name=data["display_name"],
+            output_charset=data["output_charset"],
         )
