@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from devops_manager.lib.decoding import UTF_8
+from devops_manager.lib.one_line import visible_text
 from devops_manager.pages.charsets import CHARSET_WORDS, other_charsets
 from devops_manager.pages.forms.lines import words
 from hosts_app.records import HostChange
@@ -66,7 +67,7 @@ class HostForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["groups"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(name, name) for name in groups]
+        field.choices = [(name, visible_text(name)) for name in groups]
 
     def clean_tags(self) -> tuple[str, ...]:
         """Return the tags, each once."""
@@ -74,7 +75,7 @@ class HostForm(forms.Form):
         if len(tags) > TAGS_AT_MOST:
             raise forms.ValidationError(_("At most %(high)d tags.") % {"high": TAGS_AT_MOST})
         for tag in tags:
-            if len(tag) > TAG_CHARACTERS or not tag.isprintable():
+            if len(tag) > TAG_CHARACTERS:
                 raise forms.ValidationError(_("Not a tag: %s") % tag[:TAG_CHARACTERS])
         return tags
 
