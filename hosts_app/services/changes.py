@@ -57,7 +57,7 @@ def update_host(*, actor: Actor, host_id: UUID, change: HostChange) -> Host:
 
 def _changed_fields(host: Host, change: HostChange) -> dict[str, Any]:
     """Return the new values of the fields that differ. Raises InvalidInput."""
-    wanted = {
+    wanted: dict[str, Any] = {
         "tags": None if change.tags is None else list(change.tags),
         "display_name": change.display_name,
         "max_concurrency": change.max_concurrency,

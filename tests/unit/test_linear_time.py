@@ -31,7 +31,7 @@ from agents_app.gateway.http import Problem
 from agents_app.gateway.results import Unstorable, cap, result_of
 from agents_app.gateway.strict_json import decode
 from devops_manager.lib.decoding import CHARSETS
-from devops_manager.lib.one_line import is_one_line
+from devops_manager.lib.one_line import is_one_line, visible_text
 from devops_manager.pages import reasons
 from devops_manager.pages.forms import lines
 from devops_manager.pages.terminal_text import inert_text
@@ -230,6 +230,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "stream_view": viewed,
     "cap": cut,
     "is_one_line": is_one_line,
+    "visible_text": visible_text,
     "reason": lambda text: reasons.reason("odd", text),
     "from_lines": lines.from_lines,
     "from_assignments": lines.from_assignments,
