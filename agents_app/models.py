@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
+from devops_manager.lib.one_line import visible_text
 from hosts_app.models import Host, HostGroup
 
 
@@ -59,7 +60,7 @@ class EnrollmentToken(models.Model):
         verbose_name_plural = _("enrolment tokens")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
+        return f"{visible_text(self.name)} ({self.prefix}…)"
 
 
 class AgentCredential(models.Model):

@@ -10,8 +10,9 @@ from django.db import models
 from django.db.models.functions import Now, Upper
 from django.utils.translation import gettext_lazy as _
 
+from devops_manager.lib.decoding import CHARSETS, UTF_8
 from devops_manager.lib.ids import uuid7
-from devops_manager.lib.one_line import is_one_line
+from devops_manager.lib.one_line import is_one_line, not_one_line, visible_text
 from hosts_app.states import HostStatus
 
 
@@ -30,13 +31,12 @@ class HostGroup(models.Model):
         ordering: ClassVar = ["name"]
 
     def __str__(self) -> str:
-        return self.name
+        return visible_text(self.name)
 
     def clean(self) -> None:
         """Refuse, in the administration, the names that the services refuse."""
         if not is_one_line(self.name):
-            sentence = _("Must be one line without control or invisible characters.")
-            raise ValidationError({"name": sentence})
+            raise ValidationError({"name": not_one_line()})
 
 
 class Host(models.Model):
@@ -72,6 +72,15 @@ class Host(models.Model):
         verbose_name=_("groups"),
     )
     max_concurrency = models.PositiveSmallIntegerField(_("commands at once"), default=5)
+    output_charset = models.CharField(
+        _("charset of output"),
+        max_length=16,
+        choices=[(name, name) for name in CHARSETS if name != UTF_8],
+        blank=True,
+        default="",
+        db_default="",
+        help_text=_("In which output is read unless another is chosen. Empty: UTF-8."),
+    )
     credential_generation = models.PositiveIntegerField(
         _("credential generation"),
         default=1,
@@ -125,7 +134,7 @@ class Host(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.hostname
+        return visible_text(self.hostname)
 
 
 class HostGroupMember(models.Model):

@@ -53,7 +53,10 @@ SAME_MACHINE_AT_MOST = 20
 def host_version(host: Host) -> str:
     """Return the version of what people change of a host; what its agent tells does not move it."""
     groups = sorted(group.name for group in host.groups.all())
-    return version_of(host.status, host.tags, groups, host.max_concurrency)
+    return version_of(
+        *(host.status, host.tags, groups, host.max_concurrency),
+        *(host.display_name, host.output_charset),
+    )
 
 
 def group_version(group: HostGroup) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
+from devops_manager.lib.one_line import is_one_line, not_one_line, visible_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,6 +41,17 @@ class User(AbstractUser):
         db_table = "users"
         verbose_name = _("user")  # type: ignore[assignment]
         verbose_name_plural = _("users")  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return visible_text(self.username)
+
+    def clean(self) -> None:
+        """Refuse names that show as other names."""
+        super().clean()
+        names = {name: getattr(self, name) for name in ("username", "first_name", "last_name")}
+        wrong = {name: not_one_line() for name, text in names.items() if not is_one_line(text)}
+        if wrong:
+            raise ValidationError(wrong)
 
 
 class ApiToken(models.Model):
@@ -81,7 +94,7 @@ class ApiToken(models.Model):
         verbose_name_plural = _("API tokens")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.prefix}…)"
+        return f"{visible_text(self.name)} ({self.prefix}…)"
 
     def is_good(self, now: datetime) -> bool:
         """Tell whether it is neither expired nor revoked, and so is the token that made it."""

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import models
+from django.template.response import TemplateResponse
 from django.utils.encoding import force_str
 
 from devops_manager.access import audit
 from devops_manager.access.actors import actor_of, role_of
 from devops_manager.access.models import Role, User
+from devops_manager.lib.one_line import visible_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.forms import ModelForm
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 COUNT_AT_MOST = 10_000
 # Values that no audit entry may hold.
 _SECRET_FIELDS = frozenset({"password", "secret_hash"})
+
+
+# Of rendered HTML, in which no text has a quote or an angle bracket of its own.
+_BOXES = re.compile(r'(<textarea[^<>]*+>[^<]*+</textarea>|\bvalue="[^"]*+")')
 
 
 class BoundedPaginator(Paginator[Any]):
@@ -45,6 +52,22 @@ class RecordAdmin(admin.ModelAdmin[Any]):
     list_per_page = 50
     list_max_show_all = 200
     empty_value_display = "–"
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the list with every character in it visible."""
+        return _made_visible(super().changelist_view(request, *args, **kwargs))
+
+    def history_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show a record's history with every character in it visible."""
+        return _made_visible(super().history_view(request, *args, **kwargs))
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Ask before a deletion with every character in it visible."""
+        return _made_visible(super().delete_view(request, *args, **kwargs))
+
+    def render_change_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show a record with every character in it visible."""
+        return _made_visible(super().render_change_form(request, *args, **kwargs))
 
     def _is_administrator(self, request: HttpRequest) -> bool:
         user = request.user
@@ -139,6 +162,20 @@ class ReadOnlyAdmin(RecordAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Nobody does."""
         return False
+
+
+def _made_visible(response: HttpResponse) -> HttpResponse:
+    """Let nothing in a page hide; boxes go on holding the exact text of what is changed there."""
+
+    def make(rendered: HttpResponse) -> None:
+        parts = _BOXES.split(rendered.content.decode())
+        # What the pattern catches stands at every second place.
+        parts[::2] = [visible_text(part) for part in parts[::2]]
+        rendered.content = "".join(parts).encode()
+
+    if isinstance(response, TemplateResponse):
+        response.add_post_render_callback(make)
+    return response
 
 
 def _public_id(obj: Any) -> str:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from devops_manager.lib.one_line import PICTURES
+
 # CSI, then OSC and the other string sequences up to their terminator, then what selects a character
 # set or is a single function (ECMA-48 8.3). None goes beyond its line.
 _ESCAPES = re.compile(
@@ -22,36 +24,10 @@ _ESCAPES = re.compile(
     r"|\x1b(?:[ -/]++[0-~]|[78=>DEHMNOZclmno|}~\\])"
 )
 
-# First and last code point of what has no width or turns the direction of what follows.
-_INVISIBLE: Final = (
-    (0xAD, 0xAD),
-    (0x34F, 0x34F),
-    (0x61C, 0x61C),
-    (0x115F, 0x1160),
-    (0x17B4, 0x17B5),
-    (0x180B, 0x180F),
-    (0x200B, 0x200F),
-    (0x2028, 0x202E),
-    (0x2060, 0x206F),
-    (0x3164, 0x3164),
-    (0xFEFF, 0xFEFF),
-    (0xFFA0, 0xFFA0),
-    (0xFFF9, 0xFFFB),
-    (0xE0000, 0xE007F),
-)
-
-
-def _pictures() -> dict[int, str]:
-    """Return what stands for each character that would not be seen."""
-    shown = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n\r"}
-    shown[0x7F] = "␡"
-    unseen = [(0x80, 0x9F), *_INVISIBLE]
-    return shown | {
-        code: f"⟦U+{code:04X}⟧" for first, last in unseen for code in range(first, last + 1)
-    }
-
-
-_PICTURES: Final = _pictures()
+# What programs draw with: the empty cell of a Braille graph, and the marks that choose between the
+# two looks of an emoji. In names they would hide; in output they only take part in what is seen.
+_DRAWN: Final = frozenset({0x2800, 0xFE0E, 0xFE0F})
+_PICTURES: Final = {code: shown for code, shown in PICTURES.items() if code not in _DRAWN}
 
 
 def inert_text(text: str) -> str:

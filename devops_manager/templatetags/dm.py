@@ -5,17 +5,18 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any
 
-from django import template
+from django import forms, template
+from django.template.defaultfilters import linebreaksbr
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from devops_manager.lib import wording
+from devops_manager.lib.one_line import visible_text
 from devops_manager.lib.parsers import join_path
 from devops_manager.lib.requests import current_request_id
 from devops_manager.pages import acts, looks, reasons
-from devops_manager.pages.terminal_text import inert_text
 from tasks_app.script_text import runner_of
 from tasks_app.states import Priority
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 register = template.Library()
 # Less than this says more about the network than about the clock.
 SKEW_TOLERATED_MS = 2000
+# Not passwords: those are no such inputs.
+_TEXT_BOXES = (forms.TextInput, forms.Textarea)
 
 
 @register.simple_tag
@@ -66,8 +69,14 @@ def row_counts(rows: Any) -> list[tuple[looks.Badge, int]]:
 
 @register.filter
 def inert(text: object) -> str:
-    """Show what an agent said as text in which nothing acts on the reader's screen."""
-    return "" if text is None else inert_text(str(text))
+    """Show what an agent or a person wrote: whatever would hide or act on the screen is seen."""
+    return "" if text is None else visible_text(str(text))
+
+
+@register.filter
+def inert_lines(text: str) -> SafeString:
+    """Show a text of several lines as ``inert`` does; a form's line ends are line ends."""
+    return linebreaksbr(visible_text(text.replace("\r\n", "\n")), autoescape=True)
 
 
 @register.simple_tag
@@ -205,6 +214,17 @@ def field(bound: BoundField, label: str = "") -> dict[str, Any]:
         "bound": bound,
         "widget": bound.as_widget(attrs=attributes),
         "label": label or bound.label,
+        "unseen": _unseen(bound),
         "is_check": getattr(bound.field.widget, "input_type", "") == "checkbox"
         and not bound.field.widget.__class__.__name__.endswith("Multiple"),
     }
+
+
+def _unseen(bound: BoundField) -> str:
+    """Return what a box for text holds, made visible, if some of it would not be seen there."""
+    value = bound.value()
+    if not isinstance(value, str) or not isinstance(bound.field.widget, _TEXT_BOXES):
+        return ""
+    text = value.replace("\r\n", "\n")
+    shown = visible_text(text)
+    return "" if shown == text else shown

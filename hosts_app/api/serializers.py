@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from devops_manager.lib.decoding import CHARSETS
 from devops_manager.lib.serializers import (
     NameField,
     StrictCharField,
@@ -99,6 +100,7 @@ class HostSerializer(serializers.ModelSerializer[Host]):
             "tags",
             "groups",
             "max_concurrency",
+            "output_charset",
             "created_at",
             "approved_at",
             "heartbeat",
@@ -158,6 +160,13 @@ class HostChangeSerializer(StrictSerializer):
         required=False,
         allow_blank=True,
         help_text="Shown in place of the host's own name; empty: its own again.",
+    )
+    output_charset = StrictCharField(
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        help_text=f"In which its output is read by default: one of {', '.join(CHARSETS)}, "
+        "or another name of one; empty: utf-8.",
     )
 
 

@@ -70,7 +70,7 @@ class HostViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Host]):
         request=serializers.HostChangeSerializer, responses=serializers.HostDetailSerializer
     )
     def partial_update(self, request: Request, host_id: UUID) -> Response:
-        """Change tags, groups, the limit of commands at once or the name that is shown."""
+        """Change tags, groups, the limit of commands, the name shown or the charset of output."""
         body = serializers.HostChangeSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         tags, groups = body.validated_data.get("tags"), body.validated_data.get("groups")
@@ -79,6 +79,7 @@ class HostViewSet(mixins.ListModelMixin, Guarded, GenericViewSet[Host]):
             groups=None if groups is None else tuple(groups),
             max_concurrency=body.validated_data.get("max_concurrency"),
             display_name=body.validated_data.get("display_name"),
+            output_charset=body.validated_data.get("output_charset"),
         )
         services.update_host(
             actor=actor_of(request),

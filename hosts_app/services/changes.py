@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from devops_manager.access import audit
 from devops_manager.lib import announce
+from devops_manager.lib.decoding import UTF_8, require_charset
 from devops_manager.lib.errors import Conflict, InvalidInput
 from devops_manager.lib.one_line import require_one_line
 from devops_manager.lib.versions import ANY, Expected
@@ -30,29 +31,18 @@ if TYPE_CHECKING:
 def update_host(
     *, actor: Actor, host_id: UUID, change: HostChange, expected: Expected = ANY
 ) -> Host:
-    """Change a host's name, tags, groups or limit; what is None stays. No change, no audit event.
+    """Change what a person says of a host; what is None stays. No change, no audit event.
 
     Raises NotFound, PreconditionFailed unless it is as ``expected``, InvalidInput naming ``groups``
-    that do not exist, new ``tags`` and a ``display_name`` that are no line of text.
+    that do not exist, new ``tags`` and a ``display_name`` that are no line of text, an
+    ``output_charset`` that is not known.
     """
     host = lock_host(host_id)
     expected.require(host_version(host))
-    before: dict[str, Any] = {}
-    after: dict[str, Any] = {}
-    if change.tags is not None and list(change.tags) != host.tags:
-        new_tags = {
-            f"tags[{at}]": tag for at, tag in enumerate(change.tags) if tag not in host.tags
-        }
-        require_one_line(new_tags)
-        before["tags"], after["tags"] = host.tags, list(change.tags)
-    name = change.display_name
-    if name is not None and name != host.display_name:
-        require_one_line({"display_name": name})
-        before["display_name"], after["display_name"] = host.display_name, name
-    limit = change.max_concurrency
-    if limit is not None and limit != host.max_concurrency:
-        before["max_concurrency"], after["max_concurrency"] = host.max_concurrency, limit
+    after = _changed_fields(host, change)
+    before = {field: getattr(host, field) for field in after}
     if after:
+        name = change.display_name
         shown = (
             {"hostname": name or host.reported_hostname or host.hostname}
             if name is not None
@@ -69,6 +59,40 @@ def update_host(
         announce.wake([host.pk])
         host.refresh_from_db()
     return host
+
+
+def _changed_fields(host: Host, change: HostChange) -> dict[str, Any]:
+    """Return the new values of the fields that differ. Raises InvalidInput."""
+    wanted: dict[str, Any] = {
+        "tags": None if change.tags is None else list(change.tags),
+        "display_name": change.display_name,
+        "max_concurrency": change.max_concurrency,
+        "output_charset": _charset(change.output_charset),
+    }
+    after = {
+        field: value
+        for field, value in wanted.items()
+        if value is not None and value != getattr(host, field)
+    }
+    new_tags = {
+        f"tags[{at}]": tag for at, tag in enumerate(after.get("tags", ())) if tag not in host.tags
+    }
+    require_one_line(new_tags)
+    require_one_line({"display_name": after.get("display_name", "")})
+    return after
+
+
+def _charset(name: str | None) -> str | None:
+    """Return a charset as it is stored: UTF-8 is empty. Raises InvalidInput."""
+    if not name:
+        return name
+    try:
+        charset = require_charset(name)
+    except ValueError as error:
+        raise InvalidInput(
+            _("The host cannot be changed."), fields={"output_charset": [str(error)]}
+        ) from None
+    return "" if charset == UTF_8 else charset
 
 
 def _replace_groups(host: Host, names: tuple[str, ...]) -> tuple[list[str], list[str]]:

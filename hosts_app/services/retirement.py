@@ -61,11 +61,11 @@ def unretire_host(*, actor: Actor, host_id: UUID) -> Host:
 def replace_host(*, actor: Actor, host_id: UUID, replaced_id: UUID) -> Host:
     """Let a host that was enrolled again take the place of its machine's older record.
 
-    The older one is retired. Its groups and tags come in addition to the host's own, its limit
-    and, where the host has none, its display name in place of the host's. Whether the host may work
-    stays as it is: it is approved as any other. Raises NotFound, InvalidInput for a host that is to
-    replace itself, Conflict ``another_machine`` unless both told the same machine id,
-    ``illegal_transition`` when the host that stays is retired.
+    The older one is retired. Its groups and tags come in addition to the host's own, its limit,
+    its charset and, where the host has none, its display name in place of the host's. Whether the
+    host may work stays as it is: it is approved as any other. Raises NotFound, InvalidInput for a
+    host that is to replace itself, Conflict ``another_machine`` unless both told the same machine
+    id, ``illegal_transition`` when the host that stays is retired.
     """
     if host_id == replaced_id:
         sentence = _("A host cannot replace itself.")
@@ -108,6 +108,7 @@ def _carry_over(host: Host, old: Host) -> tuple[dict[str, Any], dict[str, Any]]:
     fields: dict[str, Any] = {
         "tags": [*host.tags, *(tag for tag in old.tags if tag not in host.tags)],
         "max_concurrency": old.max_concurrency,
+        "output_charset": old.output_charset or host.output_charset,
     }
     if old.display_name and not host.display_name:
         fields["display_name"] = fields["hostname"] = old.display_name

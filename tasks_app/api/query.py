@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.decoding import require_charset
 from devops_manager.lib.errors import InvalidInput
 from devops_manager.lib.filters import not_a_moment, refuse_unknown
 from devops_manager.lib.moments import parse_moment
@@ -54,6 +55,14 @@ class Query:
                     name, _("Must be one of %(choices)s.") % {"choices": ", ".join(choices)}
                 )
         return tuple(given)
+
+    def charset(self, name: str) -> str:
+        """Return one of CHARSETS by any of its names; empty when it is left out or empty."""
+        value = self._values.get(name, "")
+        try:
+            return require_charset(value) if value else ""
+        except ValueError as error:
+            raise _refused(name, str(error)) from None
 
     def uuid(self, name: str) -> UUID | None:
         """Return an id, or None when it is left out."""

@@ -93,7 +93,7 @@ class TaskReads(Guarded, ViewSet):
         """Return rows that were delivered or ended, with what they printed, bounded in bytes."""
         query = Query(
             request,
-            *("command", "host", "encoding", "limit_bytes"),
+            *("command", "host", "encoding", "charset", "limit_bytes"),
             several=("status", "stream"),
             paged=True,
         )
@@ -111,6 +111,7 @@ class TaskReads(Guarded, ViewSet):
             // 2
             * 2,
             encoding=query.choice("encoding", outputs.ENCODINGS, outputs.TEXT),
+            charset=query.charset("charset"),
         )
         asked = parse_page(request.query_params)
         if asked.size * len(narrowed.streams) * narrowed.limit_bytes > ANSWER_BYTES:
@@ -121,7 +122,7 @@ class TaskReads(Guarded, ViewSet):
             )
         return json_answer(outputs.task_logs(task_id=task_id, asked=asked, narrowed=narrowed))
 
-    @extend_schema(parameters=schema.ROW_PARAMETERS, responses={(200, BYTES): OpenApiTypes.BINARY})
+    @extend_schema(parameters=schema.RAW_PARAMETERS, responses={(200, BYTES): OpenApiTypes.BINARY})
     @action(
         detail=True,
         url_path="logs/raw",
@@ -129,18 +130,22 @@ class TaskReads(Guarded, ViewSet):
         renderer_classes=[JSONRenderer, BytesRenderer],
     )
     def raw_log(self, request: Request, task_id: UUID) -> HttpResponse:
-        """Return one stream of one row, whole, as the host printed it."""
+        """Return one stream of one row, byte for byte as it is kept.
+
+        X-Output-Dropped-Bytes says how many bytes are missing after the first X-Output-Head-Bytes.
+        """
         query = Query(request, "command", "host", "stream")
         command, host = query.required_uuid("command"), query.required_uuid("host")
         stream = query.choice("stream", outputs.STREAMS, "stdout")
-        pieces = outputs.output_of_row(
+        kept = outputs.output_of_row(
             task_id=task_id, command_id=command, host_id=host, stream=stream
         )
         name = f"{task_id}-{command}-{host}.{stream}.log"
         return HttpResponse(
-            b"".join(pieces),
+            kept.head + kept.tail,
             content_type=BYTES,
             headers={
+                **kept.headers,
                 "Content-Disposition": f'attachment; filename="{name}"',
                 "X-Content-Type-Options": "nosniff",
             },
@@ -150,7 +155,7 @@ class TaskReads(Guarded, ViewSet):
     @action(detail=True, url_path="logs/live", url_name="logs-live")
     def live_log(self, request: Request, task_id: UUID) -> HttpResponse:
         """Return what a running row has printed since an offset."""
-        query = Query(request, "command", "host", "stream", "encoding", "offset")
+        query = Query(request, "command", "host", "stream", "encoding", "charset", "offset")
         chunk = outputs.live_chunk(
             task_id=task_id,
             command_id=query.required_uuid("command"),
@@ -158,6 +163,7 @@ class TaskReads(Guarded, ViewSet):
             stream=query.choice("stream", outputs.STREAMS, "stdout"),
             offset=query.whole("offset", default=0, low=0, high=2**40),
             encoding=query.choice("encoding", outputs.ENCODINGS, outputs.TEXT),
+            charset=query.charset("charset"),
         )
         return json_answer(chunk)
 

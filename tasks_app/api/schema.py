@@ -16,6 +16,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 
+from devops_manager.lib.decoding import CHARSETS
 from devops_manager.lib.one_line import FORGING, NAME, ONE_LINE
 from hosts_app.targets import MAX_HOSTS, MAX_NAMES
 from tasks_app.models import CommandKind, OfflinePolicy, OnFailure
@@ -296,15 +297,40 @@ _ENCODING = _parameter(
 )
 # Not a choice of the caller's, though there are two renderers for the sake of problems.
 _NO_FORMAT = OpenApiParameter("format", exclude=True)
+_CHARSET = _parameter(
+    "charset",
+    str,
+    "The charset of the output as text, in any case; other names such as GBK are taken too. "
+    "When it is left out: the host's own (output_charset).",
+    enum=list(CHARSETS),
+)
+_DROPPED = [
+    OpenApiParameter(
+        "X-Output-Dropped-Bytes",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        description="How many bytes the agent dropped in the middle.",
+        response=[200],
+    ),
+    OpenApiParameter(
+        "X-Output-Head-Bytes",
+        OpenApiTypes.INT,
+        OpenApiParameter.HEADER,
+        description="How many bytes of the answer lay before what was dropped.",
+        response=[200],
+    ),
+]
 ROW_PARAMETERS = [
     _NO_FORMAT,
     _parameter("command", UUID, "The step.", required=True),
     _parameter("host", UUID, "The host.", required=True),
     _STREAM,
 ]
+RAW_PARAMETERS = [*ROW_PARAMETERS, *_DROPPED]
 LIVE_PARAMETERS = [
     *ROW_PARAMETERS,
     _ENCODING,
+    _CHARSET,
     _whole("offset", "Where the next piece begins: next_offset of the last one.", 0, 2**40),
 ]
 LOG_FILTERS = [
@@ -314,6 +340,7 @@ LOG_FILTERS = [
     _parameter("status", str, "Rows in any of these states.", enum=RowStatus.values, many=True),
     _parameter("stream", str, "stdout, stderr, or both.", enum=list(STREAMS), many=True),
     _ENCODING,
+    _CHARSET,
     _whole(
         "limit_bytes",
         "Bytes of each stream at most; the middle is left out.",

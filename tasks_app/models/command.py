@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
 from devops_manager.lib.indexes import PostgresIndex
+from devops_manager.lib.one_line import visible_text
 from hosts_app.models import Host
 from tasks_app.models.task import Task
 from tasks_app.states import (
@@ -116,4 +117,4 @@ class Command(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name or f"{self.task_id}/{self.position}"
+        return visible_text(self.name) or f"{self.task_id}/{self.position}"

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from devops_manager.lib.ids import uuid7
 from devops_manager.lib.indexes import PostgresIndex
+from devops_manager.lib.one_line import visible_text
 from tasks_app.states import (
     TASK_TERMINAL,
     Priority,
@@ -132,7 +133,7 @@ class Task(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return visible_text(self.name)
 
 
 class TaskWindow(models.Model):

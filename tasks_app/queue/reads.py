@@ -93,8 +93,12 @@ def outputs(
     ended: Sequence[datetime],
     streams: Sequence[str],
     limit: int,
+    before: int = 0,
 ) -> list[Any]:
-    """Return the kept streams of these rows, each cut to ``limit`` bytes (an even number)."""
+    """Return the kept streams of these rows, each cut to ``limit`` bytes (an even number).
+
+    ``before``: so many bytes before the last half come too, were there so many.
+    """
     return run(
         "read_outputs",
         rows=list(rows),
@@ -102,6 +106,7 @@ def outputs(
         ended=list(ended),
         streams=list(streams),
         limit=limit,
+        before=before,
     )
 
 

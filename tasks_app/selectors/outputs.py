@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.utils.translation import gettext as _
 
+from devops_manager.lib.decoding import DOUBLE_BYTE, UTF_8, decode, rest_of_character
 from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import refuse_beyond_end
 from hosts_app.models import Host
@@ -37,12 +38,18 @@ TEXT = "text"
 BASE64 = "base64"
 ENCODINGS = (TEXT, BASE64)
 SAMPLE_HOSTS = 5
+_OF_ROW = ("id", "fence", "host__output_charset")
+# So much before a cut tells where its characters begin, if no line does.
+_BEFORE = 65_536
 _UNKNOWN = (RowStatus.LOST, RowStatus.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which rows' output, which streams, how much of each (an even number of bytes), and how."""
+    """Which rows' output, which streams, how much of each (an even number of bytes), and how.
+
+    ``charset`` is one of CHARSETS; empty: each host's own.
+    """
 
     host: UUID | None = None
     command: UUID | None = None
@@ -50,6 +57,34 @@ class LogFilter:
     streams: tuple[str, ...] = STREAMS
     limit_bytes: int = 16_384
     encoding: str = TEXT
+    charset: str = ""
+
+
+class Before(NamedTuple):
+    """What lies directly before a cut, which is not shown; ``is_all``: from the very beginning."""
+
+    data: bytes = b""
+    is_all: bool = False
+
+
+_NOTHING_BEFORE = Before()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptOutput:
+    """What is kept of one stream of one row; ``dropped_bytes`` lay between its head and tail."""
+
+    head: bytes
+    tail: bytes
+    dropped_bytes: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return, as headers of an answer with the bytes, what is missing in them and where."""
+        return {
+            "X-Output-Dropped-Bytes": str(self.dropped_bytes),
+            "X-Output-Head-Bytes": str(len(self.head)),
+        }
 
 
 def task_logs(*, task_id: UUID, asked: PageAsked, narrowed: LogFilter) -> Page[LogEntry]:
@@ -68,7 +103,7 @@ def task_logs(*, task_id: UUID, asked: PageAsked, narrowed: LogFilter) -> Page[L
     count = rows.count()
     refuse_beyond_end(asked, count)
     page = list(
-        rows.order_by("position", "id").values_list("id", "fence", *ROW_FIELDS)[
+        rows.order_by("position", "id").values_list(*_OF_ROW, *ROW_FIELDS)[
             asked.offset : asked.offset + asked.size
         ]
     )
@@ -97,7 +132,8 @@ def _host_pk(host_id: UUID) -> int:
 def _kept_streams(
     page: Sequence[tuple[Any, ...]], narrowed: LogFilter
 ) -> dict[int, dict[str, StreamView]]:
-    views = [(row[0], row_view(row[2:])) for row in page]
+    charsets = {row[0]: narrowed.charset or row[2] or UTF_8 for row in page}
+    views = [(row[0], row_view(row[len(_OF_ROW) :])) for row in page]
     ended = [(pk, view) for pk, view in views if view.finished_at is not None]
     if not ended:
         return {}
@@ -108,96 +144,99 @@ def _kept_streams(
         ended=[view.finished_at for _pk, view in ended if view.finished_at is not None],
         streams=narrowed.streams,
         limit=narrowed.limit_bytes,
+        before=_BEFORE if DOUBLE_BYTE.intersection(charsets.values()) else 0,
     ):
         found.setdefault(stream.row_id, {})[stream.name] = stream_view(
-            bytes(stream.head), bytes(stream.tail), stream.total, narrowed.encoding
+            bytes(stream.head),
+            bytes(stream.tail),
+            stream.total,
+            encoding=narrowed.encoding,
+            charset=charsets[stream.row_id],
+            before=Before(bytes(stream.before), stream.before_is_all),
         )
     return found
 
 
 def _log_entry(row: tuple[Any, ...], kept: dict[str, StreamView], narrowed: LogFilter) -> LogEntry:
-    fence, view = row[1], row_view(row[2:])
+    fence, view = row[1], row_view(row[len(_OF_ROW) :])
     live = view.status == RowStatus.RUNNING
     # Of what ended without a result, the sweep keeps soon what viewers saw (services/seen_output).
     unkept = view.status in _UNKNOWN and not any(one.total_bytes for one in kept.values())
     if (live or unkept) and fence is not None:
-        seen = {name: _live_stream(fence, name, narrowed) for name in narrowed.streams}
+        charset = narrowed.charset or row[2] or UTF_8
+        seen = {
+            name: _live_stream(fence, name, narrowed, charset=charset, live=live)
+            for name in narrowed.streams
+        }
         if live or any(one.total_bytes for one in seen.values()):
             kept = seen
     return LogEntry(row=view, live=live, stdout=kept.get("stdout"), stderr=kept.get("stderr"))
 
 
-def _live_stream(fence: UUID, stream: str, narrowed: LogFilter) -> StreamView:
+def _live_stream(
+    fence: UUID, stream: str, narrowed: LogFilter, *, charset: str, live: bool
+) -> StreamView:
     data = live_output.read_whole(fence, stream)
-    if len(data) <= narrowed.limit_bytes:
-        return stream_view(data, b"", len(data), narrowed.encoding)
-    half = narrowed.limit_bytes // 2
-    return stream_view(data[:half], data[-half:], len(data), narrowed.encoding)
-
-
-def stream_view(head: bytes, tail: bytes, total: int, encoding: str) -> StreamView:
-    """Return a stream as it is shown. As text, no character is cut in two by our own cutting."""
-    if encoding == BASE64:
-        return StreamView(
-            encoding=BASE64,
-            head=base64.b64encode(head).decode(),
-            tail=base64.b64encode(tail).decode(),
-            omitted_bytes=total - len(head) - len(tail),
-            total_bytes=total,
-            exact=True,
-        )
-    if total > len(head) + len(tail):
-        head, tail = _whole_characters_at_end(head), _whole_characters_at_start(tail)
-    head_text, head_exact = _decode(head)
-    tail_text, tail_exact = _decode(tail)
-    return StreamView(
-        encoding=TEXT,
-        head=head_text,
-        tail=tail_text,
-        omitted_bytes=total - len(head) - len(tail),
-        total_bytes=total,
-        exact=head_exact and tail_exact,
+    if live and narrowed.encoding == TEXT:
+        # The rest of a character that is not all here is on its way.
+        data = data[: len(data) - decode(data, charset, cut_end=True).left_bytes]
+    head, tail, before = data, b"", _NOTHING_BEFORE
+    if len(data) > narrowed.limit_bytes:
+        half = narrowed.limit_bytes // 2
+        head, tail, before = data[:half], data[-half:], Before(data[:-half], is_all=True)
+    return stream_view(
+        head, tail, len(data), encoding=narrowed.encoding, charset=charset, before=before
     )
 
 
-def _decode(data: bytes) -> tuple[str, bool]:
-    try:
-        return data.decode("utf-8"), True
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace"), False
+def stream_view(
+    head: bytes,
+    tail: bytes,
+    total: int,
+    *,
+    encoding: str,
+    charset: str = UTF_8,
+    before: Before = _NOTHING_BEFORE,
+) -> StreamView:
+    """Return a stream as it is shown. As text, no character is cut in two by our own cutting."""
+    omitted = total - len(head) - len(tail)
+    if encoding == BASE64:
+        return StreamView(
+            encoding=BASE64,
+            charset="",
+            head=base64.b64encode(head).decode(),
+            tail=base64.b64encode(tail).decode(),
+            omitted_bytes=omitted,
+            total_bytes=total,
+            exact=True,
+        )
+    begun = decode(head, charset, cut_end=bool(omitted or tail))
+    if omitted:
+        omitted += begun.left_bytes
+    elif tail:
+        # Nothing is missing between the two: a character may have a part in each.
+        tail = head[len(head) - begun.left_bytes :] + tail
+    rest = rest_of_character(before.data, tail, charset, is_all=before.is_all) if omitted else 0
+    ended = decode(tail[rest:], charset)
+    return StreamView(
+        encoding=TEXT,
+        charset=charset,
+        head=begun.text,
+        tail=ended.text,
+        omitted_bytes=omitted + rest,
+        total_bytes=total,
+        exact=begun.exact and ended.exact,
+    )
 
 
-def _whole_characters_at_end(data: bytes) -> bytes:
-    """Return ``data`` without the beginning of a character that its end cuts off."""
-    for back in range(1, min(4, len(data) + 1)):
-        byte = data[-back]
-        if byte < 0x80:
-            return data
-        if byte >= 0xC0:
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return data[:-back] if length > back else data
-    return data
+def output_of_row(*, task_id: UUID, command_id: UUID, host_id: UUID, stream: str) -> KeptOutput:
+    """Return one stream of one row, byte for byte as it is kept.
 
-
-def _whole_characters_at_start(data: bytes) -> bytes:
-    """Return ``data`` without the rest of a character that its start cuts off."""
-    for at in range(min(3, len(data))):
-        if not 0x80 <= data[at] < 0xC0:
-            return data[at:]
-    return data[3:] if len(data) > 3 and not 0x80 <= data[3] < 0xC0 else data
-
-
-def output_of_row(
-    *, task_id: UUID, command_id: UUID, host_id: UUID, stream: str
-) -> Iterable[bytes]:
-    """Return one stream of one row, whole, in pieces to be sent one after another.
-
-    What was dropped is said by one line in its place. Raises NotFound when there is no such row or
-    nothing is kept of it.
+    Raises NotFound when there is no such row or nothing is kept of it.
     """
     row = _row(task_id, command_id, host_id)
     if row.status in ROW_IN_FLIGHT and row.fence is not None:
-        return [live_output.read_whole(row.fence, stream)]
+        return KeptOutput(live_output.read_whole(row.fence, stream), b"", 0)
     if row.finished_at is None:
         raise _nothing_kept()
     kept = (
@@ -209,10 +248,7 @@ def output_of_row(
     )
     if kept is None:
         raise _nothing_kept()
-    head, tail, dropped = bytes(kept[0]), bytes(kept[1]), kept[2]
-    if not dropped:
-        return [head, tail]
-    return [head, b"\n[... %d bytes dropped ...]\n" % dropped, tail]
+    return KeptOutput(bytes(kept[0]), bytes(kept[1]), kept[2])
 
 
 def _nothing_kept() -> NotFound:
@@ -231,7 +267,8 @@ def _row_if_made(task_id: UUID, command_id: UUID, host_id: UUID) -> CommandHost 
         CommandHost.objects.filter(
             command__in=_command_pks(task_pk(task_id=task_id), command_id), host__host_id=host_id
         )
-        .only("id", "status", "attempt", "fence", "finished_at")
+        .select_related("host")
+        .only("id", "status", "attempt", "fence", "finished_at", "host__output_charset")
         .first()
     )
 
@@ -241,11 +278,19 @@ def _not_given() -> NotFound:
 
 
 def live_chunk(
-    *, task_id: UUID, command_id: UUID, host_id: UUID, stream: str, offset: int, encoding: str
+    *,
+    task_id: UUID,
+    command_id: UUID,
+    host_id: UUID,
+    stream: str,
+    offset: int,
+    encoding: str,
+    charset: str = "",
 ) -> LiveChunk:
     """Return what a running row has printed since ``offset``; when it ended, read its log instead.
 
-    Nothing yet where the row is still to be made. Raises NotFound when it never will be.
+    Nothing yet where the row is still to be made. ``charset`` as in LogFilter. Raises NotFound when
+    it never will be.
     """
     row = _row_if_made(task_id, command_id, host_id)
     status = RowStatus(row.status) if row else _status_to_be(task_id, command_id, host_id)
@@ -254,15 +299,18 @@ def live_chunk(
         data, next_offset = live_output.read(row.fence, stream, offset)
     ended = status in ROW_TERMINAL
     if encoding == BASE64:
-        text = base64.b64encode(data).decode()
+        text, exact, charset = base64.b64encode(data).decode(), True, ""
     else:
+        charset = charset or (row.host.output_charset if row else "") or UTF_8
         # The rest of a character that is not all here comes with the next piece.
-        whole = data if ended else _whole_characters_at_end(data)
-        next_offset -= len(data) - len(whole)
-        text = _decode(whole)[0]
+        more = not ended or len(data) == live_output.READ_BYTES
+        text, exact, left_bytes = decode(data, charset, cut_end=more)
+        next_offset -= left_bytes
     return LiveChunk(
         encoding=encoding,
+        charset=charset,
         data=text,
+        exact=exact,
         offset=offset,
         next_offset=next_offset,
         ended=ended,

@@ -212,11 +212,13 @@ class TaskOfHost:
 class StreamView:
     """One stream's kept output: its beginning, what is left out in between, its end.
 
-    ``text`` encoding: invalid UTF-8 is shown as U+FFFD, and ``exact`` says whether there was any;
-    ``base64``: the exact bytes. ``omitted_bytes``: dropped by the agent or cut for this answer.
+    ``text`` encoding: read in ``charset``; what cannot be read in it is shown as U+FFFD, and
+    ``exact`` says whether all could be; ``base64``: the exact bytes, and ``charset`` is empty.
+    ``omitted_bytes``: dropped by the agent or cut for this answer.
     """
 
     encoding: str
+    charset: str
     head: str
     tail: str
     omitted_bytes: int
@@ -241,11 +243,14 @@ class LogEntry:
 class LiveChunk:
     """A piece of what a running command prints; go on from ``next_offset`` until ``ended``.
 
-    ``status`` is the row's; ``pending`` while the row is still to be made.
+    ``status`` is the row's; ``pending`` while the row is still to be made. As text in ``charset``,
+    it ends with a whole character. ``exact``: all of it could be read.
     """
 
     encoding: str
+    charset: str
     data: str
+    exact: bool
     offset: int
     next_offset: int
     ended: bool

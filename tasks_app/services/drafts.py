@@ -194,7 +194,9 @@ def _invalid(errors: Mapping[str, Sequence[str]]) -> InvalidInput:
 def _task(value: object, path: str, errors: dict[str, list[str]]) -> TaskDraft | None:
     before = len(errors)
     fields = Fields(value, path, TASK_FIELDS, errors)
-    name = fields.text("name", characters=NAME_CHARACTERS, required=True, one_line=True)
+    name = fields.text(
+        "name", characters=NAME_CHARACTERS, required=True, one_line=True, clean=str.strip
+    )
     description = fields.text("description", characters=DESCRIPTION_CHARACTERS)
     priority = _priority(fields)
     target = _target(fields)
@@ -261,7 +263,7 @@ def _command(value: object, path: str, errors: dict[str, list[str]]) -> CommandD
     kind = fields.choice("kind", CommandKind.values, CommandKind.COMMAND.value)
     interpreter = _interpreter(fields, kind)
     draft = CommandDraft(
-        name=fields.text("name", characters=NAME_CHARACTERS, one_line=True),
+        name=fields.text("name", characters=NAME_CHARACTERS, one_line=True, clean=str.strip),
         kind=kind,
         body=fields.text(
             "body",

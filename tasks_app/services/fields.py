@@ -8,7 +8,7 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import is_full
-from devops_manager.lib.one_line import is_one_line
+from devops_manager.lib.one_line import is_one_line, not_one_line
 from devops_manager.lib.parsers import join_path
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Fields:
         if required and isinstance(given, str) and not given.strip():
             self.refuse(name, _("Must not be empty."))
         if one_line and not is_one_line(value):
-            self.refuse(name, _("Must be one line without control or invisible characters."))
+            self.refuse(name, not_one_line())
         return value
 
     def checked_text(self, value: object, path: str, size_bytes: int | None) -> str:

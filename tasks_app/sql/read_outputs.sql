@@ -1,6 +1,7 @@
 -- Purpose: the kept output of one page of rows, cut to a limit for each stream: all of it where it
 --          fits, else the first and the last half of the limit. Head and tail are one text only while
---          nothing was dropped between them.
+--          nothing was dropped between them. "before" is what lies directly before such a last half,
+--          at most so much as asked for: it tells where the characters of the half begin.
 -- Locks: none.
 -- Index: command_outputs_pkey of the days on which the rows ended.
 WITH wanted AS (
@@ -43,5 +44,20 @@ SELECT
         WHEN dropped = 0
             THEN substr(head || tail, head_bytes + tail_bytes - %(limit)s / 2 + 1)
         ELSE substr(tail, greatest(1, tail_bytes - %(limit)s / 2 + 1))
-    END AS tail
+    END AS tail,
+    CASE
+        WHEN dropped = 0 AND head_bytes + tail_bytes <= %(limit)s THEN ''::bytea
+        WHEN dropped = 0
+            THEN substr(
+                head || tail,
+                greatest(1, head_bytes + tail_bytes - %(limit)s / 2 - %(before)s + 1),
+                least(%(before)s, head_bytes + tail_bytes - %(limit)s / 2)
+            )
+        ELSE substr(
+            tail,
+            greatest(1, tail_bytes - %(limit)s / 2 - %(before)s + 1),
+            greatest(0, least(%(before)s, tail_bytes - %(limit)s / 2))
+        )
+    END AS before,
+    dropped = 0 AND head_bytes + tail_bytes - %(limit)s / 2 <= %(before)s AS before_is_all
 FROM streams

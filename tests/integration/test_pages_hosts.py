@@ -115,7 +115,7 @@ def test_what_an_agent_says_of_its_host_is_inert() -> None:
     client = visitor()
     for page in ("/hosts", "/", f"/hosts/{host.host_id}"):
         text = html(client.get(page))
-        assert "a⟦U+202E⟧b" in text
+        assert "a⟦U+009B⟧31m⟦U+202E⟧b" in text
         assert not {"\x9b", "\u202e"} & set(text), page
 
 

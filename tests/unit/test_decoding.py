@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks_app.decoding import CHARSETS, charset_named, decode
+from devops_manager.lib.decoding import CHARSETS, charset_named, decode, rest_of_character
 
 TEXTS = {
     "utf-8": "你好，世界 🙂\n第二行\n",
@@ -47,6 +47,20 @@ def test_the_double_bytes_of_a_first_trial() -> None:
     unread = decode(b"\xc4\xe3\xba\xc3\n", "utf-8")
     assert not unread.exact
     assert unread.text.endswith("\n")
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+@pytest.mark.parametrize(("charset", "text"), TEXTS.items())
+def test_what_lies_before_a_cut_tells_where_characters_begin(
+    charset: str, text: str, cut: int
+) -> None:
+    data = text.encode(CHARSETS[charset])
+    for before, is_all in ((data[:cut], True), (b"\x84\n" + data[:cut], False)):
+        rest = rest_of_character(before, data[cut:], charset, is_all=is_all)
+        tail = decode(data[cut + rest :], charset)
+        assert tail.exact
+        assert text.endswith(tail.text)
+        assert rest <= 3
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from agents_app.gateway.authentication import Caller
 from agents_app.gateway.http import Problem
 from agents_app.gateway.results import Unstorable, cap, result_of
 from agents_app.gateway.strict_json import decode
-from devops_manager.lib.one_line import is_one_line
+from devops_manager.lib.decoding import CHARSETS
+from devops_manager.lib.one_line import is_one_line, visible_text
 from devops_manager.pages import reasons
 from devops_manager.pages.forms import lines
 from devops_manager.pages.terminal_text import inert_text
@@ -208,7 +209,8 @@ def printed(text: str) -> None:
 
 def viewed(text: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
-    stream_view(data, data, 3 * len(data), "text")
+    for charset in CHARSETS:
+        stream_view(data, data, 3 * len(data), encoding="text", charset=charset)
 
 
 def cut(text: str) -> None:
@@ -228,6 +230,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "stream_view": viewed,
     "cap": cut,
     "is_one_line": is_one_line,
+    "visible_text": visible_text,
     "reason": lambda text: reasons.reason("odd", text),
     "from_lines": lines.from_lines,
     "from_assignments": lines.from_assignments,

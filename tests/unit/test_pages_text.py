@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devops_manager.lib.one_line import is_one_line, visible_text
 from devops_manager.pages import looks
 from devops_manager.pages.forms import lines
 from devops_manager.pages.terminal_text import inert_text
@@ -39,6 +40,32 @@ from tasks_app.states import RowStatus
 )
 def test_output_is_made_inert(raw: str, shown: str) -> None:
     assert inert_text(raw) == shown
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("rm -rf /\recho hi", "rm -rf /␍echo hi"),
+        ("\x1b[31mred\x1b[0m", "␛[31mred␛[0m"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("a\u202eb\u2028c\u3164d\u2800e\ufe0f", "a⟦U+202E⟧b⟦U+2028⟧c⟦U+3164⟧d⟦U+2800⟧e⟦U+FE0F⟧"),
+        ("\U000e0041\x85\x7f\x00", "⟦U+E0041⟧⟦U+0085⟧␡␀"),
+        ("中文 é 🙂", "中文 é 🙂"),
+    ],
+)
+def test_what_people_wrote_is_made_visible_and_nothing_is_left_out(raw: str, shown: str) -> None:
+    assert visible_text(raw) == shown
+
+
+def test_output_may_draw() -> None:
+    assert inert_text("✔\ufe0f \u2800⣀") == "✔\ufe0f \u2800⣀"
+
+
+@given(st.text())
+def test_a_name_is_taken_exactly_when_it_shows_as_it_is(text: str) -> None:
+    line = text.replace("\t", "").replace("\n", "")
+    assert is_one_line(line) == (visible_text(line) == line)
+    assert is_one_line(visible_text(line))
 
 
 @given(st.text())

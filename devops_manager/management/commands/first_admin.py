@@ -14,6 +14,7 @@ from devops_manager.access import audit
 from devops_manager.access.actors import SYSTEM, Actor, role_of
 from devops_manager.access.models import ApiToken, AuditEvent, Role, User
 from devops_manager.access.services import create_token, revoke_token
+from devops_manager.lib.one_line import is_one_line, not_one_line
 
 PASSWORD_VARIABLE = "DM_ADMIN_PASSWORD"  # noqa: S105 - a variable's name
 TOKEN_NAME = "first_admin"  # noqa: S105 - a record's name
@@ -51,6 +52,8 @@ class Command(BaseCommand):
         user = User.objects.filter(username=username).first()
         if user is not None:
             return user
+        if not is_one_line(username):
+            raise CommandError(not_one_line())
         user = User.objects.create_superuser(username, password=password, role=Role.ADMIN)
         audit.record(
             actor=SYSTEM,

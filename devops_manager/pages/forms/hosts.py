@@ -9,6 +9,9 @@ from django import forms
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from devops_manager.lib.decoding import UTF_8
+from devops_manager.lib.one_line import visible_text
+from devops_manager.pages.charsets import CHARSET_WORDS, other_charsets
 from devops_manager.pages.forms.lines import words
 from hosts_app.records import HostChange
 
@@ -53,12 +56,18 @@ class HostForm(forms.Form):
     max_concurrency = forms.IntegerField(
         label=gettext_lazy("Commands at once"), min_value=1, max_value=1000
     )
+    output_charset = forms.ChoiceField(
+        label=gettext_lazy("Charset of output"),
+        required=False,
+        choices=[("", CHARSET_WORDS[UTF_8]), *other_charsets()],
+        help_text=gettext_lazy("In which its output is read unless another is chosen there."),
+    )
 
     def __init__(self, *args: Any, groups: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field = self.fields["groups"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(name, name) for name in groups]
+        field.choices = [(name, visible_text(name)) for name in groups]
 
     def clean_tags(self) -> tuple[str, ...]:
         """Return the tags, each once."""
@@ -66,7 +75,7 @@ class HostForm(forms.Form):
         if len(tags) > TAGS_AT_MOST:
             raise forms.ValidationError(_("At most %(high)d tags.") % {"high": TAGS_AT_MOST})
         for tag in tags:
-            if len(tag) > TAG_CHARACTERS or not tag.isprintable():
+            if len(tag) > TAG_CHARACTERS:
                 raise forms.ValidationError(_("Not a tag: %s") % tag[:TAG_CHARACTERS])
         return tags
 
@@ -78,4 +87,5 @@ class HostForm(forms.Form):
             groups=tuple(data["groups"]),
             max_concurrency=data["max_concurrency"],
             display_name=data["display_name"],
+            output_charset=data["output_charset"],
         )

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from agents_app.services.tokens import USES
 from devops_manager.access.actors import narrower_role
 from devops_manager.access.models import Role
+from devops_manager.lib.one_line import visible_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +103,7 @@ class EnrollmentTokenForm(forms.Form):
         super().__init__(*args, **kwargs)
         field = self.fields["groups"]
         assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(name, name) for name in groups]
+        field.choices = [(name, visible_text(name)) for name in groups]
         if not groups:
             del self.fields["groups"]
 

@@ -105,6 +105,7 @@ def _form(actor: Actor, host: Host) -> HostForm:
             "groups": [group.name for group in host.groups.all()],
             "max_concurrency": host.max_concurrency,
             "display_name": host.display_name,
+            "output_charset": host.output_charset,
         },
     )
 

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from devops_manager.lib.errors import NotFound
 from devops_manager.lib.pagination import Page, parse_page
+from devops_manager.pages.charsets import CHARSET_WORDS, charset_asked, charset_choices
 from devops_manager.pages.gate import page, show
 from devops_manager.pages.listing import listing_of
 from devops_manager.pages.terminal_text import inert_text
@@ -49,6 +50,7 @@ class ShownStream:
     omitted_bytes: int
     total_bytes: int
     exact: bool
+    charset: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _stream(name: str, view: StreamView) -> ShownStream:
         omitted_bytes=view.omitted_bytes,
         total_bytes=view.total_bytes,
         exact=view.exact,
+        charset=CHARSET_WORDS.get(view.charset, view.charset),
     )
 
 
@@ -107,6 +110,7 @@ def groups(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
     shown = load_task(request, actor, task_id)
     context = task_context(shown, "output")
     context["listing"] = None
+    charset = _charset_context(request, context)
     if shown.task.commands and not shown.same:
         command = step_asked(request, shown.task)
         asked = parse_page({"size": GROUPS_A_PAGE} | request.GET.dict())
@@ -114,20 +118,30 @@ def groups(request: HttpRequest, actor: Actor, task_id: UUID) -> HttpResponse:
         context["listing"] = listing_of(found)
         context["command"] = command
         context["groups"] = [
-            ShownGroup(group=group, sample=_sample(task_id, command.command_id, group))
+            ShownGroup(group=group, sample=_sample(task_id, command.command_id, group, charset))
             for group in found.results
         ]
     return show(request, "pages/task_output.html", context)
 
 
-def _sample(task_id: UUID, command_id: UUID, group: OutputGroup) -> ShownEntry | None:
+def _charset_context(request: HttpRequest, context: dict[str, Any]) -> str:
+    """Put into a page's context what its choice of charsets needs; return the one to read in."""
+    context["charset"] = charset_asked(request)
+    context["charsets"] = charset_choices()
+    return str(context["charset"])
+
+
+def _sample(task_id: UUID, command_id: UUID, group: OutputGroup, charset: str) -> ShownEntry | None:
     if not group.hosts:
         return None
     logs = task_logs(
         task_id=task_id,
         asked=Page(number=1, size=1),
         narrowed=LogFilter(
-            host=group.hosts[0].host_id, command=command_id, limit_bytes=GROUP_BYTES
+            host=group.hosts[0].host_id,
+            command=command_id,
+            limit_bytes=GROUP_BYTES,
+            charset=charset,
         ),
     ).results
     return shown_entry(logs[0]) if logs else None
@@ -147,10 +161,11 @@ def _host_context(
 ) -> dict[str, Any]:
     shown = load_task(request, actor, task_id)
     context = task_context(shown, "hosts")
+    charset = _charset_context(request, context)
     logs = task_logs(
         task_id=task_id,
         asked=Page(number=1, size=STEPS_A_PAGE),
-        narrowed=LogFilter(host=host_id, limit_bytes=_bytes_a_stream(shown.task)),
+        narrowed=LogFilter(host=host_id, limit_bytes=_bytes_a_stream(shown.task), charset=charset),
     ).results
     names = {command.command_id: command for command in shown.task.commands}
     # A page that has all rows as they are asks for what runs: only that prints.
@@ -176,7 +191,9 @@ def stream_file(
     """Send one stream as it is kept, byte for byte, as a file that no browser displays."""
     if stream not in STREAMS:
         raise NotFound(_("There is no such stream."))
-    pieces = output_of_row(task_id=task_id, command_id=command_id, host_id=host_id, stream=stream)
-    response = StreamingHttpResponse(iter(pieces), content_type="application/octet-stream")
+    kept = output_of_row(task_id=task_id, command_id=command_id, host_id=host_id, stream=stream)
+    response = StreamingHttpResponse(
+        iter([kept.head, kept.tail]), content_type="application/octet-stream", headers=kept.headers
+    )
     response["Content-Disposition"] = f'attachment; filename="{host_id}-{stream}.txt"'
     return response

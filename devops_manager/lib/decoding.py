@@ -10,6 +10,8 @@ from __future__ import annotations
 import codecs
 from typing import Final, NamedTuple
 
+from django.utils.translation import gettext as _
+
 UTF_8: Final = "utf-8"
 # The names that people may choose, and Python's codec of each. GBK and GB2312 are parts of GB18030.
 CHARSETS: Final = {
@@ -24,6 +26,8 @@ CHARSETS: Final = {
     "windows-1251": "cp1251",
     "koi8-r": "koi8_r",
 }
+# A character may have several bytes, and which of them is its first is seen only from before.
+DOUBLE_BYTE: Final = frozenset({"gb18030", "big5", "shift_jis", "euc-jp", "euc-kr"})
 # Other names of these that people type.
 _ALIASES: Final = {
     "utf8": UTF_8,
@@ -43,6 +47,8 @@ _ALIASES: Final = {
 }
 # No character of these encodings is longer.
 _LONGEST = 4
+# Of a name that is not known.
+_SHOWN_CHARACTERS = 40
 # So much of a first line tells where its characters begin.
 _DOUBTFUL = 512
 
@@ -63,6 +69,18 @@ def charset_named(name: str) -> str | None:
     return known if known in CHARSETS else None
 
 
+def require_charset(name: str) -> str:
+    """Return the charset that a name means. Raises ValueError with a sentence for people."""
+    charset = charset_named(name)
+    if charset is None:
+        sentence = _(
+            "“%(name)s” is not a charset that can be read here. Choose one of %(choices)s."
+        )
+        shown = {"name": name[:_SHOWN_CHARACTERS], "choices": ", ".join(CHARSETS)}
+        raise ValueError(sentence % shown)
+    return charset
+
+
 def decode(data: bytes, charset: str, *, cut_start: bool = False, cut_end: bool = False) -> Decoded:
     """Return bytes as text; ``cut_start`` and ``cut_end`` say at which ends characters may be cut.
 
@@ -76,6 +94,24 @@ def decode(data: bytes, charset: str, *, cut_start: bool = False, cut_end: bool 
     except UnicodeDecodeError:
         return Decoded(text, False, start + left)
     return Decoded(text, True, start + left)
+
+
+def rest_of_character(before: bytes, data: bytes, charset: str, *, is_all: bool) -> int:
+    """Return how many first bytes of data belong to a character that began before it.
+
+    ``before`` lies directly before ``data``; ``is_all``: it is all that does, so that no guess is
+    needed. Else its last line end tells.
+    """
+    if charset not in DOUBLE_BYTE or not before:
+        return _first_whole(data, charset)
+    start = 0 if is_all else before.rfind(b"\n") + 1 or _first_whole(before, charset)
+    decoder = codecs.getincrementaldecoder(CHARSETS[charset])("replace")
+    decoder.decode(before[start:])
+    for at in range(min(_LONGEST, len(data))):
+        if not decoder.getstate()[0]:
+            return at
+        decoder.decode(data[at : at + 1])
+    return 0
 
 
 def _decode(data: bytes, charset: str, *, final: bool) -> tuple[str, int]:
