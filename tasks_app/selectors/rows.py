@@ -150,6 +150,7 @@ def _task_of_host(row: tuple[Any, ...]) -> TaskOfHost:
         attempt,
         exit_code,
         code,
+        message,
         str(reason(code, message)),
         *times,
     )

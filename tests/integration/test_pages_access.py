@@ -19,7 +19,7 @@ from tests.queue_world import make_hosts, make_task
 from tests.task_factories import actor_for, make_user
 
 pytestmark = pytest.mark.django_db
-OPEN_TO_ALL = {"login", "logout", "set_language"}
+OPEN_TO_ALL = {"icon", "login", "logout", "set_language"}
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
 ASCII_BESIDE_CHINESE = re.compile(r"[\u3400-\u9fff] ?[,;:?!()]|[,;:?!()] ?[\u3400-\u9fff]")
 NO_ID = uuid.UUID(int=1)
@@ -64,7 +64,10 @@ ACTS = {
     "host_disable": {Role.ADMIN},
     "host_enable": {Role.ADMIN},
     "host_release": {Role.ADMIN},
+    "host_replace": {Role.ADMIN},
+    "host_retire": {Role.ADMIN},
     "host_revoke": {Role.ADMIN},
+    "host_unretire": {Role.ADMIN},
     "enrollment_tokens": {Role.ADMIN},
     "enrollment_token_revoke": {Role.ADMIN},
     "group_list": {Role.ADMIN},
