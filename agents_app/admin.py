@@ -1,10 +1,10 @@
-"""Admin of how agents come in: enrolment tokens and credentials, to be seen; pages make them."""
+"""Admin of what agents brought: tokens, credentials, requests that ended a gateway; to be seen."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 
-from agents_app.models import AgentCredential, EnrollmentToken
+from agents_app.models import AgentCredential, EnrollmentToken, SuspectRequest
 from devops_manager.access.record_admin import ReadOnlyAdmin
 
 
@@ -33,3 +33,15 @@ class AgentCredentialAdmin(ReadOnlyAdmin):
     list_select_related = ("host",)
     ordering = ("-host",)
     fields = ("host", "prefix", "generation", "created_at")
+
+
+@admin.register(SuspectRequest)
+class SuspectRequestAdmin(ReadOnlyAdmin):
+    """Requests during which a gateway ended. What they held is foreign, and not shown."""
+
+    list_display = ("kind", "host", "deaths", "last_death_at", "set_aside_at")
+    list_filter = ("kind", ("set_aside_at", admin.EmptyFieldListFilter))
+    search_fields = ("=host__hostname",)
+    list_select_related = ("host",)
+    ordering = ("-id",)
+    fields = ("kind", "host", "deaths", "last_death_at", "set_aside_at")

@@ -17,7 +17,6 @@ from django.core.exceptions import (
 )
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, JsonResponse
-from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -126,18 +125,22 @@ def wants_problem(request: HttpRequest) -> bool:
     return _API.match(request.path) is not None
 
 
-def refusal(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
-    """Return the answer of a middleware that refuses a request: problem+json, or a page.
+class RefusedPage(HttpResponse):
+    """A page that middleware refuses; ``pages.error_pages`` draws it for whoever asks."""
 
-    The page is drawn without the request, whose user is not known yet.
-    """
-    if wants_problem(request):
-        response = problem_response(error)
-        assert response is not None
-        return response
-    told = [str(text) for texts in error.fields.values() for text in texts]
-    page = render_to_string("400.html", {"detail": str(error.detail), "field_errors": told})
-    return HttpResponse(page, status=status_of(error))
+    def __init__(self, error: errors.DomainError) -> None:
+        """Keep the error, whose status it has."""
+        super().__init__(status=status_of(error))
+        self.error = error
+
+
+def refusal(request: HttpRequest, error: errors.DomainError) -> HttpResponse:
+    """Return the answer of a middleware that refuses a request: problem+json, or a page."""
+    if not wants_problem(request):
+        return RefusedPage(error)
+    response = problem_response(error)
+    assert response is not None
+    return response
 
 
 def unavailable_problem() -> HttpResponse:

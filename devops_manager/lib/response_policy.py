@@ -23,6 +23,7 @@ _DIRECTIVES = (
 )
 # The one inline style of Django's admin, in lists without actions (admin/change_list.html).
 ADMIN_STYLE = "'sha256-blvLUW3UscWqsXGByNOqdBboM+ShWAuugp2mC/wbafU='"
+NOT_KEPT = "no-store, private"
 _ADMIN = "/admin/"
 # What is the same for everybody and no secret, and says itself how long it may be kept.
 _PUBLIC = ("/static/", "/agent/")
@@ -47,5 +48,5 @@ class ResponsePolicyMiddleware:
         response = self.get_response(request)
         response.headers.setdefault("Content-Security-Policy", content_policy(path))
         if not (path.startswith(_PUBLIC) and response.status_code < 400):
-            response["Cache-Control"] = "no-store, private"
+            response["Cache-Control"] = NOT_KEPT
         return response

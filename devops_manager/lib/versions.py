@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 HEADER = "If-Match"
-_TAG = r'(?:W/)?"[\x21\x23-\x7e]{1,100}"'
+# Without the quotes, too: a shell takes them away easily, and then it is clear all the same.
+_TAG = r'(?:(?:W/)?"[\x21\x23-\x7e]{1,100}"|[A-Za-z0-9._-]{1,100})'
 _TAGS = re.compile(rf"{_TAG}(?:\s*,\s*{_TAG})*")
-_VERSION = re.compile(r'"([^"]*)"')
+_VERSION = re.compile(r'(?:W/)?"([^"]*)"|([A-Za-z0-9._-]+)')
 _HIGH = 1000
 
 
@@ -68,4 +69,4 @@ def expected_version(headers: Mapping[str, str]) -> Expected:
             _("The request cannot be read."),
             fields={HEADER: [_('Must be * or ETags such as "7".')]},
         )
-    return Expected(frozenset(_VERSION.findall(given)))
+    return Expected(frozenset(quoted or bare for quoted, bare in _VERSION.findall(given)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 
 from devops_manager.lib import problem
-from devops_manager.pages.gate import draw_error
+from devops_manager.pages.gate import draw_error, error_page
 from devops_manager.pages.kept import ask_to_sign_in, give_back, is_kept, pack, unpack
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 
 
 class ErrorPagesMiddleware:
-    """Answers 503 where a view met PostgreSQL being away, and puts a page into an empty 405.
+    """Draws pages for refusals of other middleware, empty 405s, and PostgreSQL being away (503).
 
     What fails outside views (sessions, other middleware) comes to ``server_error``.
     """
@@ -90,6 +90,8 @@ class ErrorPagesMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Serve one request."""
         response = self.get_response(request)
+        if isinstance(response, problem.RefusedPage):
+            return error_page(request, response.error)
         if response.status_code != 405 or response.content or problem.wants_problem(request):
             return response
         page = draw_error(request, 405)

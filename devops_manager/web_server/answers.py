@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.http import wsgi
 from gunicorn.util import http_date
 
+from devops_manager.lib.response_policy import NOT_KEPT, content_policy
 from devops_manager.web_server.requests import Refusal
 from devops_manager.web_server.spools import NoRoom
 
@@ -85,8 +86,9 @@ def refusal_bytes(refusal: Refusal) -> bytes:
         f"HTTP/1.1 {refusal.status} {phrase}\r\n"
         f"Date: {http_date()}\r\n"
         "Connection: close\r\n"
-        f"Content-Type: application/problem+json\r\n"
-        "Cache-Control: no-store\r\n"
+        "Content-Type: application/problem+json\r\n"
+        f"Cache-Control: {NOT_KEPT}\r\n"
+        f"Content-Security-Policy: {content_policy('')}\r\n"
         f"{retry}"
         f"Content-Length: {len(body)}\r\n\r\n"
     )

@@ -24,7 +24,7 @@ HEAD_BYTES = 32 * 1024
 _END = b"\r\n\r\n"
 
 _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
-    (errors.LimitRequestLine, 414, "uri_too_long"),
+    (errors.LimitRequestLine, 414, "address_too_long"),
     (errors.LimitRequestHeaders, 431, "headers_too_large"),
     (errors.UnsupportedTransferCoding, 501, "transfer_coding_unsupported"),
     (errors.ExpectationFailed, 417, "expectation_failed"),
@@ -126,7 +126,7 @@ class RequestReader:
 
     def _head_too_large(self) -> Refusal:
         if self._arrived.find(b"\n", 0, HEAD_BYTES) < 0:
-            return Refusal(414, "uri_too_long", _sentence(414))
+            return Refusal(414, "address_too_long", _sentence(414))
         return Refusal(431, "headers_too_large", _sentence(431))
 
     def _parse(self, head: bytes) -> Any:

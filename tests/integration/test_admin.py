@@ -15,6 +15,7 @@ from devops_manager.access.models import AuditEvent, Role
 from devops_manager.access.record_admin import COUNT_AT_MOST, BoundedPaginator, RecordAdmin
 from hosts_app.models import Host, HostGroup, HostSession
 from hosts_app.states import HostStatus
+from tasks_app.admin_start import start_tasks
 from tasks_app.models import CommandHost, CommandOutput, Task
 from tests.factories import make_enrolled_host
 from tests.pages_world import html, running_task, visitor
@@ -177,7 +178,8 @@ def test_a_question_is_about_what_was_seen_not_about_all_there_is(staff: Client)
 
 
 def test_every_action_of_the_admin_asks_first_unless_it_only_gives() -> None:
-    direct = {"approve", "enable", "delete_selected"}  # Django asks before a deletion
+    # Django asks before a deletion; a start shows its plan first: test_pages_start.
+    direct = {"approve", "enable", "delete_selected", start_tasks}
     for model, registered in admin.site._registry.items():
         for name in registered.actions or ():
             assert name in direct or (model, name) in ASKED_FIRST, (model, name)

@@ -59,6 +59,18 @@ def forged(client: Client) -> Any:
     return client.post("/tokens", {"name": "x"})
 
 
+def too_long(client: Client) -> Any:
+    return client.get("/tasks?name=" + "x" * 5000)
+
+
+def with_nul(client: Client) -> Any:
+    return client.get("/tasks?name=%00")
+
+
+def form_with_nul(client: Client) -> Any:
+    return client.post("/tokens", {"name": "a\0b"})
+
+
 ERRORS: list[tuple[Callable[[Client], Any], int]] = [
     (not_understood, 400),
     (forbidden, 403),
@@ -68,6 +80,9 @@ ERRORS: list[tuple[Callable[[Client], Any], int]] = [
     (wrong_method, 405),
     (too_large, 413),
     (too_many_fields, 413),
+    (too_long, 414),
+    (with_nul, 400),
+    (form_with_nul, 400),
 ]
 
 
