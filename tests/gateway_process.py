@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -69,6 +69,7 @@ def serving(
 class GatewayProcess:
     """One gateway; ``environment`` overrides what it gets from the test's settings."""
 
+    own_settings: Mapping[str, str] = DURATIONS
     arguments: tuple[str, ...] = (
         *("-k", "agents_app.gateway.worker.GatewayWorker"),
         "devops_manager.asgi:application",
@@ -85,7 +86,7 @@ class GatewayProcess:
             "DM_WAKE_CHANNEL": settings.DM_WAKE_CHANNEL,
             "DM_LOG_LEVEL": "INFO",
             "DM_GATEWAY_STATE_DIR": str(log_path.parent / "under-way"),
-            **DURATIONS,
+            **self.own_settings,
             **environment,
         }
 
@@ -174,8 +175,9 @@ class GatewayProcess:
 
 
 class WebProcess(GatewayProcess):
-    """One web process."""
+    """One web process, with as many connections to the database as people get."""
 
+    own_settings: Mapping[str, str] = {}
     arguments = (
         *("-k", "devops_manager.web_server.worker.WebWorker", "--threads=8"),
         "devops_manager.wsgi:application",
