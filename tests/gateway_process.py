@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -71,6 +71,7 @@ class GatewayProcess:
     """One gateway; ``environment`` overrides what it gets from the test's settings."""
 
     service = "gateway"
+    own_settings: Mapping[str, str] = DURATIONS
     arguments: tuple[str, ...] = (
         *("-k", "agents_app.gateway.worker.GatewayWorker"),
         "devops_manager.asgi:application",
@@ -89,7 +90,7 @@ class GatewayProcess:
             "DM_LOG_LEVEL": "INFO",
             "DM_GATEWAY_STATE_DIR": str(log_path.parent / "under-way"),
             "DM_INSTANCE": self._instance,
-            **DURATIONS,
+            **self.own_settings,
             **environment,
         }
 
@@ -184,9 +185,10 @@ class GatewayProcess:
 
 
 class WebProcess(GatewayProcess):
-    """One web process."""
+    """One web process, with as many connections to the database as people get."""
 
     service = "web"
+    own_settings: Mapping[str, str] = {}
     arguments = (
         *("-k", "devops_manager.web_server.worker.WebWorker", "--threads=8"),
         "devops_manager.wsgi:application",

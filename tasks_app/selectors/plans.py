@@ -98,8 +98,10 @@ def reach_now(task: Task) -> tuple[Reach, dict[str, Any] | None]:
     The target is looked up with the stored groups, so that a host whose grant is gone falls out and
     is not taken for one that was never there. Raises what reach_of and ``selectors/reach`` do.
     """
+    # First whether its creator may run anything: then no target matters.
+    groups = groups_left(task)
     reach = reach_of(task)
-    kept, fallen = split_reachable(reach.hosts, groups=groups_left(task))
+    kept, fallen = split_reachable(reach.hosts, groups=groups)
     return reach.within(kept), fallen
 
 

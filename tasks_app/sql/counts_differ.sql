@@ -2,12 +2,17 @@
 --          which the sweep logs and mends. Hosts by outcome: outcomes_differ.
 -- Locks: none.
 -- Index: idx_commands_task_id, idx_command_hosts_command_status or uniq_command_hosts_command_host.
---        LATERAL: step by step, never all rows there are.
+--        LATERAL: step by step, never all rows there are; OFFSET 0: task by task, not all steps.
 SELECT
     command.id AS command_id,
     command.task_id,
     counted.*
-FROM commands AS command
+FROM unnest(%(tasks)s::bigint []) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT step.* FROM commands AS step
+    WHERE step.task_id = asked.id
+    OFFSET 0
+) AS command
 CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE row.status = 'blocked') AS blocked,
@@ -26,8 +31,7 @@ CROSS JOIN LATERAL (
     WHERE row.command_id = command.id
 ) AS counted
 WHERE
-    command.task_id = ANY(%(tasks)s::bigint [])
-    AND (
+    (
         counted.blocked, counted.pending, counted.claimed, counted.running, counted.completed,
         counted.failed, counted.timeout, counted.dispatch_failed, counted.canceled,
         counted.interrupted, counted.lost, counted.skipped

@@ -4,7 +4,8 @@
 --          cancel, and count as canceled.
 -- Locks: none.
 -- Index: tasks_pkey, idx_commands_task_id, uniq_command_hosts_command_host or
---        idx_command_hosts_command_status, uniq_task_windows_task_no. LATERAL: task by task.
+--        idx_command_hosts_command_status, uniq_task_windows_task_no. LATERAL, OFFSET 0: task by
+--        task, never all tasks.
 SELECT
     task.id AS task_id,
     task.task_id AS public_id,
@@ -13,7 +14,12 @@ SELECT
     counted.lost - task.lost_hosts AS lost,
     counted.canceled - task.canceled_hosts AS canceled,
     counted.skipped - task.skipped_hosts AS skipped
-FROM tasks AS task
+FROM unnest(%(tasks)s::bigint []) AS asked (id)
+CROSS JOIN LATERAL (
+    SELECT one.* FROM tasks AS one
+    WHERE one.id = asked.id
+    OFFSET 0
+) AS task
 CROSS JOIN LATERAL (
     SELECT
         count(*) FILTER (WHERE judged.outcome = 'completed')::int AS completed,
@@ -51,8 +57,7 @@ CROSS JOIN LATERAL (
     ) AS judged
 ) AS counted
 WHERE
-    task.id = ANY(%(tasks)s::bigint [])
-    AND (counted.completed, counted.failed, counted.lost, counted.canceled, counted.skipped)
+    (counted.completed, counted.failed, counted.lost, counted.canceled, counted.skipped)
     IS DISTINCT FROM (
         task.completed_hosts, task.failed_hosts, task.lost_hosts, task.canceled_hosts, task.skipped_hosts
     )

@@ -45,7 +45,9 @@ VISITED_MORE = {
     "cancel_waiting": 3 * HOSTS,
     "expire_find": 3 * HOSTS,
     "hosts_with_work": 3 * HOSTS,
-    "counts_differ": 3 * HOSTS,
+    # The rows of the open tasks, and those of the 200 newest.
+    "counts_differ": 4 * HOSTS,
+    "outcomes_differ": 4 * HOSTS,
     "read_task_hosts": 2 * HOSTS,
     "read_changed_rows": 2 * HOSTS,
     "read_output_groups": 2 * HOSTS,

@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from re import _constants, _parser  # type: ignore[attr-defined]
 from types import ModuleType
@@ -207,10 +208,9 @@ def printed(text: str) -> None:
     encode_parts(data, data)
 
 
-def viewed(text: str) -> None:
+def viewed(text: str, charset: str) -> None:
     data = text.encode("utf-8", "surrogatepass")
-    for charset in CHARSETS:
-        stream_view(data, data, 3 * len(data), encoding="text", charset=charset)
+    stream_view(data, data, 3 * len(data), encoding="text", charset=charset)
 
 
 def cut(text: str) -> None:
@@ -227,7 +227,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "decode raw body": raw_body,
     "decode raw list": raw_list,
     "agent output": printed,
-    "stream_view": viewed,
+    **{f"stream_view {charset}": partial(viewed, charset=charset) for charset in CHARSETS},
     "cap": cut,
     "is_one_line": is_one_line,
     "visible_text": visible_text,
