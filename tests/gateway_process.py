@@ -128,10 +128,14 @@ class GatewayProcess:
             assert self._process.poll() is None, self.log
         raise AssertionError(f"the process did not start: {self.log}")
 
+    @property
+    def healthy(self) -> dict[str, str]:
+        """What this very process says at ``/healthz``."""
+        return {"status": "ok", "service": self.service, "instance": self._instance}
+
     def is_served(self, answer: httpx.Response) -> bool:
         """Tell whether an answer of ``/healthz`` is this very process's."""
-        meant = {"status": "ok", "service": self.service, "instance": self._instance}
-        return answer.status_code == 200 and answer.json() == meant
+        return answer.status_code == 200 and answer.json() == self.healthy
 
     def worker_pid(self) -> int:
         """Return the process id of the worker that serves."""

@@ -137,7 +137,7 @@ def test_without_redis_everything_works_and_coming_back_needs_nobody(
     stack.wait_ready()
     # Wakes are heard again, and it is the worker that fans out again.
     wait_until(
-        lambda: "tasks_app.sweep" in stack.log("worker")[worker_said:], 10.0, "the worker to work"
+        lambda: "] received" in stack.log("worker")[worker_said:], 10.0, "the worker to work"
     )
     for number in range(3):
         assert seconds_to_run(api, stack, marks.parent / f"with-{number}") < 2.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ import pytest
 from tests.gateway_process import GatewayProcess
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
-OK = b'{"status":"ok"}'
 
 
 class Line:
@@ -56,6 +56,12 @@ class Line:
 
 
 @pytest.fixture
+def healthy(gateway: GatewayProcess) -> bytes:
+    """What the gateway answers to HEALTH."""
+    return json.dumps(gateway.healthy, separators=(",", ":")).encode()
+
+
+@pytest.fixture
 def line(gateway: GatewayProcess) -> Iterator[Line]:
     line = Line(gateway.port)
     yield line
@@ -67,11 +73,11 @@ def post(body: bytes, *headers: bytes) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def test_a_connection_is_used_again(line: Line) -> None:
+def test_a_connection_is_used_again(line: Line, healthy: bytes) -> None:
     for _ in range(3):
         line.send(HEALTH)
         status, headers, body = line.answer()
-        assert (status, body) == (200, OK)
+        assert (status, body) == (200, healthy)
         assert "connection" not in headers
         assert "date" in headers
         assert "server" not in headers
@@ -118,19 +124,19 @@ def test_an_absolute_address_is_taken(line: Line) -> None:
     assert line.answer()[0] == 200
 
 
-def test_http_1_0_gets_its_answer_and_the_end(line: Line) -> None:
+def test_http_1_0_gets_its_answer_and_the_end(line: Line, healthy: bytes) -> None:
     line.send(b"GET /healthz HTTP/1.0\r\n\r\n")
     status, headers, body = line.answer()
-    assert (status, body, headers["connection"]) == (200, OK, "close")
+    assert (status, body, headers["connection"]) == (200, healthy, "close")
     assert line.closed
 
 
-def test_head_has_the_length_and_no_body(line: Line) -> None:
+def test_head_has_the_length_and_no_body(line: Line, healthy: bytes) -> None:
     line.send(HEALTH.replace(b"GET", b"HEAD"))
     head = line.until(b"\r\n\r\n")
-    assert f"content-length: {len(OK)}".encode() in head
+    assert f"content-length: {len(healthy)}".encode() in head
     line.send(HEALTH)
-    assert line.answer()[2] == OK
+    assert line.answer()[2] == healthy
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(line: Line) -> None:
