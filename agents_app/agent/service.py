@@ -148,7 +148,7 @@ def run_until_signalled(settings: Settings) -> None:
     reader, writer = os.pipe()
 
     def on_signal(number: int, _: FrameType | None) -> None:
-        os.write(writer, b"s")
+        """Only there so that the number is written: Python calls it once the main thread wakes."""
 
     def wait_for_signals() -> None:
         os.read(reader, 1)
@@ -157,9 +157,12 @@ def run_until_signalled(settings: Settings) -> None:
         log.warning("told to stop twice: leaving at once")
         os._exit(EXIT_AT_ONCE)
 
+    # The pipe is written whichever thread the kernel gives the signal to. The main thread, which
+    # alone runs handlers, may just have begun a wait that a signal of another thread does not end.
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    # A handler may not take locks that its thread might hold, so it only writes to a pipe.
     _start("signals", wait_for_signals)
     service.run()
 

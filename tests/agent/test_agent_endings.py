@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import threading
 import time
 from pathlib import Path
@@ -131,6 +133,18 @@ def test_a_task_that_stops_its_own_agent_ends_within_15_seconds(
     assert time.monotonic() - began < 15
     assert (result["status"], result["error_code"]) == ("interrupted", "agent_stopped")
     assert result["stdout"]["head"] == "stopping\n"
+
+
+def test_it_stops_whichever_of_its_threads_gets_the_signal(
+    gateway: FakeGateway, agent: AgentProcess
+) -> None:
+    """The kernel gives it to another one than the main thread where that one just goes to sleep."""
+    agent.start()
+    gateway.wait_for(lambda: gateway.polls, "a poll")
+    threads = {int(task.name) for task in Path(f"/proc/{agent.pid}/task").iterdir()}
+    other = max(threads - {agent.pid})
+    assert ctypes.CDLL(None).tgkill(agent.pid, other, signal.SIGTERM) == 0
+    assert agent.wait() == 0
 
 
 def test_a_task_that_has_its_agent_restarted_a_little_later_completes(
