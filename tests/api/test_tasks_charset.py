@@ -59,7 +59,7 @@ def test_output_is_read_in_the_charset_asked_for(api: Api, name: str) -> None:
 def test_an_unknown_charset_is_refused_by_name(api: Api, path: str) -> None:
     task, host = printed(StreamOutput(GBK))
     row = ids(task, host) if path == "logs/live" else {}
-    for name in ("klingon", "idna", "rot13", "utf-16", "x" * 5000):
+    for name in ("klingon", "idna", "rot13", "utf-16", "x" * 3000):
         answer = api.get(f"tasks/{task.task_id}/{path}", charset=name, **row)
         assert answer.status_code == 400, name
         (sentence,) = answer.json()["errors"]["charset"]
