@@ -76,7 +76,7 @@ class HostSerializer(serializers.ModelSerializer[Host]):
     """A host as lists show it. ``heartbeat`` is null where it was never heard."""
 
     online = serializers.BooleanField()
-    draining = serializers.BooleanField(source="heartbeat.draining", default=False)
+    draining = serializers.SerializerMethodField()
     groups = serializers.SerializerMethodField()
     heartbeat = serializers.SerializerMethodField()
 
@@ -108,6 +108,11 @@ class HostSerializer(serializers.ModelSerializer[Host]):
         extra_kwargs: ClassVar = {
             "tags": {"help_text": "A list of texts."},
         }
+
+    def get_draining(self, host: Host) -> bool:
+        """Tell whether the agent takes no new work; one that was never heard says nothing."""
+        heartbeat = getattr(host, "heartbeat", None)
+        return heartbeat is not None and heartbeat.draining
 
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_groups(self, host: Host) -> list[str]:

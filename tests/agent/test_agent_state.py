@@ -115,7 +115,9 @@ def test_a_state_directory_that_comes_back_is_used_again(
     sent = command("echo hello")
     gateway.deliver(sent)
     assert gateway.result(sent)["status"] == "completed"
-    assert "taking work again" in agent.log.read_text()
+    gateway.wait_for(
+        lambda: "taking work again" in agent.log.read_text(), "the agent to say that it works"
+    )
     assert agent.terminate() == 0
 
 

@@ -305,3 +305,9 @@ def test_a_preview_without_steps_and_with_wrong_ones(api: Api) -> None:
     Host.objects.filter(pk=two.pk).update(status="retired")
     gone = {"target": target, "commands": [{}, {"host": str(two.host_id)}]}
     assert set(problem(api.post("targets/preview", gone), 400)["errors"]) == {"commands[1].host"}
+
+
+def test_a_host_that_was_never_heard_does_not_drain(api: Api) -> None:
+    (host,) = make_hosts(1)
+    assert api.get("hosts").json()["results"][0]["draining"] is False
+    assert api.get(f"hosts/{host.host_id}").json()["draining"] is False

@@ -181,7 +181,9 @@ def test_check_is_content_with_two_roles_and_warns_of_one(
     world: World, separate: dict[str, str]
 ) -> None:
     right = manage(
-        "check", "--deploy", "--fail-level", "WARNING", DATABASE_URL=separate["DATABASE_URL"]
+        *("check", "--deploy", "--fail-level", "WARNING"),
+        DATABASE_URL=separate["DATABASE_URL"],
+        DM_TRUSTED_PROXIES="127.0.0.1",
     )
     assert right.returncode == 0, right.stderr
     wrong = manage("check", "--deploy", DATABASE_URL=separate["DATABASE_OWNER_URL"])

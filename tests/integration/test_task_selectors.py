@@ -185,7 +185,7 @@ def test_a_row_that_commits_late_is_told_to_who_read_meanwhile() -> None:
 def test_cut_characters_are_left_out_and_counted(
     head: bytes, tail: bytes, total: int, shown: tuple[str, int]
 ) -> None:
-    view = outputs.stream_view(head, tail, total, outputs.TEXT)
+    view = outputs.stream_view(head, tail, total, encoding=outputs.TEXT)
     assert (view.head + view.tail, view.omitted_bytes) == shown
 
 

@@ -18,7 +18,6 @@ from tests.gateway_process import GatewayProcess, WebProcess, serving
 from tests.protocol.test_connections import Line
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
-OK = b'{"status": "ok"}'
 LOGIN = b"POST /api/v1/auth/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 LARGE_FILE = "admin/js/vendor/jquery/jquery.js"
 
@@ -41,10 +40,16 @@ def line(web: GatewayProcess, transactional_db: None) -> Iterator[Line]:
     line.socket.close()
 
 
-def test_a_connection_is_used_again(line: Line) -> None:
+@pytest.fixture
+def healthy(web: GatewayProcess) -> bytes:
+    """The bytes of a good ``/healthz``."""
+    return json.dumps(web.healthy).encode()
+
+
+def test_a_connection_is_used_again(line: Line, healthy: bytes) -> None:
     for _ in range(3):
         line.send(HEALTH)
-        assert line.answer()[::2] == (200, OK)
+        assert line.answer()[::2] == (200, healthy)
 
 
 def test_a_request_may_come_in_pieces(line: Line) -> None:
@@ -78,17 +83,17 @@ def test_a_body_that_is_refused_by_its_length_is_not_asked_for(line: Line) -> No
     assert line.closed
 
 
-def test_http_1_0_gets_its_answer_and_the_end(line: Line) -> None:
+def test_http_1_0_gets_its_answer_and_the_end(line: Line, healthy: bytes) -> None:
     line.send(b"GET /healthz HTTP/1.0\r\nhost: localhost\r\n\r\n")
-    assert line.answer()[::2] == (200, OK)
+    assert line.answer()[::2] == (200, healthy)
     assert line.closed
 
 
-def test_head_has_the_length_and_no_body(line: Line) -> None:
+def test_head_has_the_length_and_no_body(line: Line, healthy: bytes) -> None:
     line.send(HEALTH.replace(b"GET", b"HEAD"))
-    assert f"content-length: {len(OK)}".encode() in line.until(b"\r\n\r\n").lower()
+    assert f"content-length: {len(healthy)}".encode() in line.until(b"\r\n\r\n").lower()
     line.send(HEALTH)
-    assert line.answer()[2] == OK
+    assert line.answer()[2] == healthy
 
 
 @pytest.mark.parametrize(

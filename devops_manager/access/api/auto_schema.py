@@ -20,7 +20,7 @@ IF_MATCH = {
     "name": versions.HEADER,
     "in": "header",
     "description": "The ETag of the answer that was edited; 412 when it is no longer the same.",
-    "schema": {"type": "string", "pattern": '^"?[A-Za-z0-9._-]{1,100}"?$'},
+    "schema": {"type": "string", "pattern": '^("[A-Za-z0-9._-]{1,100}"|[A-Za-z0-9._-]{1,100})$'},
     "example": '"7"',
 }
 _SAFE = {"GET", "HEAD", "OPTIONS"}
