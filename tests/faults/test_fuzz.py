@@ -196,6 +196,8 @@ class _OverError(Exception):
 
 @pytest.mark.timeout(SECONDS + 240)
 @pytest.mark.output_cap(CAP)
+# The last example, during which the time is over, is told like a failing one; some are megabytes.
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
 def test_nothing_takes_a_second_or_ends_a_gateway(
     start_gateway: Callable[..., GatewayProcess],
 ) -> None:
