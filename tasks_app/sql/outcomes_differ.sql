@@ -5,7 +5,7 @@
 -- Locks: none.
 -- Index: tasks_pkey, idx_commands_task_id, uniq_command_hosts_command_host or
 --        idx_command_hosts_command_status, uniq_task_windows_task_no. LATERAL, OFFSET 0: task by
---        task, never all tasks.
+--        task and step by step, never all that there are.
 SELECT
     task.id AS task_id,
     task.task_id AS public_id,
@@ -51,7 +51,14 @@ CROSS JOIN LATERAL (
                 ELSE 'completed'
             END AS outcome
         FROM commands AS command
-        INNER JOIN commands_hosts AS row ON command.id = row.command_id
+        CROSS JOIN LATERAL (
+            SELECT
+                step.host_id,
+                step.status
+            FROM commands_hosts AS step
+            WHERE step.command_id = command.id
+            OFFSET 0
+        ) AS row
         WHERE command.task_id = task.id
         GROUP BY row.host_id
     ) AS judged
