@@ -59,8 +59,7 @@ class Request:
     read: bool = False
     reserved: int = field(default=0)
 
-    @property
-    def source_ip(self) -> str | None:
+    def source(self) -> str | None:
         """Where it comes from, if that has an address: a trusted proxy says for whom it asks."""
         return source_of(self.scope)
 
@@ -137,7 +136,7 @@ class Gateway:
         request.limit = _LIMITS[name]
         request.headers.body_bytes(request.limit)
         if name == "enroll":
-            return await service.enroll(await request.body(), request.source_ip)
+            return await service.enroll(await request.body(), request.source())
         caller, wait = service.recognize(request.headers.authorization), None
         if caller is None:
             caller, wait = await service.identify(request.headers.authorization)
@@ -153,7 +152,7 @@ class Gateway:
             )
             return None
         if name == "report":
-            return await service.report(body, caller, wait, request.exchange, request.source_ip)
+            return await service.report(body, caller, wait, request.exchange, request.source)
         return await service.heartbeat(body, caller, wait, request.arrival)
 
     async def _health(self, service: Service, path: str, method: str) -> Response:

@@ -201,9 +201,9 @@ class Service:
         caller: Caller,
         wait: Problem | None,
         exchange: Exchange,
-        source_ip: str | None,
+        source: Callable[[], str | None],
     ) -> Response | None:
-        """``report``; None where it is held.
+        """``report``; None where it is held. ``source`` finds the client's address if it is needed.
 
         A quarantined host gets no work, but what it ran is still worth knowing.
         """
@@ -217,7 +217,7 @@ class Service:
         prepared = await self._apart(large, self._reports.prepare, message, caller)
         # A large body has its room until its results are written, so its request waits.
         if message.output or large:
-            response = await self._reports.serve(prepared, source_ip)
+            response = await self._reports.serve(prepared, source())
             _reach_faults(response)
             return response
         reply = _faulty(exchange) if fault_points.CHOSEN else exchange.answer
