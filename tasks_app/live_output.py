@@ -17,9 +17,10 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+STREAMS = ("stdout", "stderr")
 KEPT_SECONDS = 3600
 READ_BYTES = 262_144
 _TIMEOUT_SECONDS = 1.0
@@ -103,6 +104,19 @@ def read_whole(fence: UUID, stream: str) -> bytes:
         pieces.append(piece)
         piece, offset = read(fence, stream, offset)
     return b"".join(pieces)
+
+
+def stored(fences: Iterable[UUID]) -> set[UUID]:
+    """Return those of which something is stored, in one round trip; none when Redis is away."""
+    asked = list(fences)
+    pipeline = _client().pipeline(transaction=False)
+    for fence in asked:
+        pipeline.exists(*(key(fence, stream) for stream in STREAMS))
+    try:
+        found = pipeline.execute()
+    except redis.RedisError:
+        return set()
+    return {fence for fence, count in zip(asked, found, strict=True) if count}
 
 
 def append(chunks: Sequence[Chunk]) -> list[Appended]:

@@ -103,17 +103,14 @@ class Suspects:
 
     async def load(self) -> None:
         """Write down the deaths that were found, and learn of all others. Raises DatabaseAway."""
-        remains, self._remains = self._remains, []
-        try:
-            for one in remains:
-                if one.marks:
-                    logger.error("a gateway ended with %d requests under way", len(one.marks))
-                    await self._database.run(records.record_deaths, one.marks)
-        except DatabaseAway:
-            self._remains = remains
-            raise
-        for one in remains:
+        while self._remains:
+            one = self._remains[0]
+            if one.marks:
+                logger.error("a gateway ended with %d requests under way", len(one.marks))
+                await self._database.run(records.record_deaths, one.marks)
+            # At once: what is counted must not be counted again when a later one fails.
             one.discard()
+            del self._remains[0]
         cleared, self._cleared = self._cleared, []
         await self._database.run(records.clear_suspects, cleared)
         self._deaths = await self._database.run(records.load_suspects)

@@ -42,8 +42,10 @@ class UnderWay:
         try:
             directory = _directory()
             self._path = directory / f"{os.getpid()}-{uuid.uuid4().hex}{_SUFFIX}"
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+            new = self._path.with_suffix(".new")
+            self._file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
+            new.rename(self._path)  # only now: a file that nobody locks is taken for remains
             os.ftruncate(self._file, _SLOTS * _RECORD.size)
             self._map = mmap.mmap(self._file, _SLOTS * _RECORD.size)
         except OSError as error:

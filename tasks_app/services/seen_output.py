@@ -25,8 +25,11 @@ def keep_seen_outputs() -> int:
     kept = 0
     rows = rows_without_output(seconds=live_output.KEPT_SECONDS, limit=_ROWS)
     while rows:
+        stored = live_output.stored(row.fence for row in rows)
         for row in rows:
-            stdout, stderr = (_seen(row.fence, stream) for stream in ("stdout", "stderr"))
+            if row.fence not in stored:
+                continue
+            stdout, stderr = (_seen(row.fence, stream) for stream in live_output.STREAMS)
             if stdout.head or stderr.head:
                 keep_seen_output(row=row.id, fence=row.fence, stdout=stdout, stderr=stderr)
                 kept += 1
