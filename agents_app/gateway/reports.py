@@ -176,12 +176,11 @@ class Reports:
         output = self._take_output(prepared, source_ip)
         return _response(*await asyncio.gather(written, output))
 
-    async def serve_apart(self, report: Report, caller: Caller) -> Response:
+    async def serve_apart(self, report: Report, caller: Caller, source_ip: str | None) -> Response:
         """Take a report in that has suspects among its results: one after another, alone.
 
         One that two processes did not survive is not looked at: its command is ended with what is
-        known of it, and the result is kept for whoever looks for the cause. Output that comes along
-        is not stored; the agent sends it again. Raises Problem, DatabaseAway.
+        known of it, and the result is kept for whoever looks for the cause. Raises DatabaseAway.
         """
         answers: list[dict[str, Any]] = []
         async with self._suspects.apart:
@@ -190,7 +189,8 @@ class Reports:
                 if isinstance(told, Exception):
                     return _response(told)
                 answers += told
-        return _response(answers)
+        output = self.prepare(Report((), report.output), caller)
+        return _response(answers, await self._take_output(output, source_ip))
 
     async def _one_apart(self, item: ResultMessage | Malformed, caller: Caller) -> _Told:
         if isinstance(item, Malformed):

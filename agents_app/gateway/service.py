@@ -213,7 +213,7 @@ class Service:
         if wait is not None and wait.code != _QUARANTINED:
             raise wait
         if self._suspects.among(caller.host, fences_of(message)):
-            return await self._reports.serve_apart(message, caller)
+            return await self._reports.serve_apart(message, caller, source())
         prepared = await self._apart(large, self._reports.prepare, message, caller)
         # A large body has its room until its results are written, so its request waits.
         if message.output or large:
