@@ -74,7 +74,7 @@ def step_warnings(*, path: str, kind: str, interpreter: str, body: str) -> list[
     """Return what the author of a step should know, under the step's path."""
     line = shebang_line(body)
     if not line:
-        return []
+        return _misplaced(path, kind, body)
     shown = {"line": _shown(line), "interpreter": _shown(interpreter.strip())}
     if kind != CommandKind.SCRIPT:
         if _program(_words(line[2:])) == ["/bin/sh"]:
@@ -89,6 +89,15 @@ def step_warnings(*, path: str, kind: str, interpreter: str, body: str) -> list[
         "%(interpreter)s runs the script: its first line, %(line)s, is not used, with its options."
     )
     return [Warned(join_path(path, "interpreter"), SHEBANG_NOT_USED, text % shown)]
+
+
+def _misplaced(path: str, kind: str, body: str) -> list[Warned]:
+    """Warn of a script whose first line stands behind blanks, where no system looks for it."""
+    line = shebang_line(body.lstrip())
+    if not line or kind != CommandKind.SCRIPT:
+        return []
+    text = _("%(line)s is not used: it does not begin at the first character of the script.")
+    return [Warned(join_path(path, "body"), SHEBANG_NOT_USED, text % {"line": _shown(line)})]
 
 
 def _is_same(interpreter: str, first_line: str) -> bool:

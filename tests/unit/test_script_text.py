@@ -148,3 +148,15 @@ def test_the_first_line_of_a_command_is_not_used_either() -> None:
 )
 def test_who_runs_a_script(interpreter: str, body: str, runner: str) -> None:
     assert runner_of(interpreter=interpreter, body=body) == runner
+
+
+@pytest.mark.parametrize("before", ["\n", "  ", "\t\n \n"])
+def test_a_first_line_behind_blanks_is_not_used_and_that_is_said(before: str) -> None:
+    (warned,) = step_warnings(
+        path="commands[0]",
+        kind="script",
+        interpreter="",
+        body=f"{before}#!/bin/bash -e\nfalse\necho no\n",
+    )
+    assert (warned.path, warned.code) == ("commands[0].body", "shebang_not_used")
+    assert "#!/bin/bash -e" in warned.text
